@@ -1,0 +1,202 @@
+"""What memory gives back: entries, pages, statistics, partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+
+from agentmem import values
+
+if TYPE_CHECKING:
+    from agentmem.values import Codec
+
+T = TypeVar("T")
+
+
+class Record(NamedTuple):
+    """An entry as a repository holds it: body and metadata are JSON text that is never parsed there.
+
+    `body` is None where a query asked for no bodies; `metadata` is None when it is empty.
+    """
+
+    key: str
+    body: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    metadata: str | None
+
+
+class Entry:
+    """One remembered value and what is known about it. Immutable; all times are aware UTC datetimes.
+
+    The value is decoded when it is first asked for and belongs to the caller: changing it changes nothing stored.
+    So a listing that holds one undecodable entry can still be walked: only that entry's `value` raises.
+
+    Attributes:
+        key: relative to the handle that gave it.
+        version: strictly increases over all writes to the key; never used twice.
+        created_at: the first put of the living entry.
+        updated_at: the last write.
+        expires_at: when it ends, or None for never.
+    """
+
+    __slots__ = ("_body", "_codec", "_metadata", "_value", "created_at", "expires_at", "key", "updated_at", "version")
+
+    key: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+
+    def __init__(self, record: Record, codec: Codec | None = None, key: str | None = None) -> None:
+        put = object.__setattr__
+        put(self, "key", record.key if key is None else key)
+        put(self, "version", record.version)
+        put(self, "created_at", record.created_at)
+        put(self, "updated_at", record.updated_at)
+        put(self, "expires_at", record.expires_at)
+        put(self, "_body", record.body)
+        put(self, "_metadata", record.metadata)
+        put(self, "_codec", codec)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an Entry is immutable: {name} cannot be set")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]  # the same refusal; only its signature differs
+
+    @property
+    def value(self) -> Any:
+        """The value, decoded.
+
+        Raises:
+            CorruptEntry: what is stored cannot be decoded.
+        """
+        try:
+            return self._value
+        except AttributeError:
+            value = values.decode(self._body, self.key, self._codec)
+            object.__setattr__(self, "_value", value)
+            return value
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata, a new dict at each call; empty when none was given.
+
+        Raises:
+            CorruptEntry: what is stored is not a JSON object.
+        """
+        return values.decode_metadata(self._metadata, self.key)
+
+    @property
+    def body(self) -> str:
+        """The exact JSON text that is stored."""
+        return self._body  # type: ignore[no-any-return]  # a slot, set in __init__
+
+    def _identity(self) -> tuple[object, ...]:
+        return (self.key, self.version, self._body, self._metadata, self.created_at, self.updated_at, self.expires_at)
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity() == other._identity() if isinstance(other, Entry) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        body = self._body if self._body is None or len(self._body) <= 60 else self._body[:57] + "..."
+        return f"Entry({self.key!r}, {body}, version={self.version}, expires_at={self.expires_at})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        record = Record(
+            self.key, self._body, self.version, self.created_at, self.updated_at, self.expires_at, self._metadata
+        )
+        return Entry, (record, self._codec)
+
+
+class Page(Sequence[T], Generic[T]):
+    """One page of a search: a sequence of what was found, and the cursor of the next page.
+
+    Attributes:
+        cursor: give it to the same search to go on; None on the last page.
+    """
+
+    __slots__ = ("_items", "cursor")
+
+    def __init__(self, items: Sequence[T], cursor: str | None) -> None:
+        self._items = items
+        self.cursor = cursor
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"Page({list(self._items)!r}, cursor={self.cursor!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition and its policy.
+
+    Attributes:
+        name: 1 to 128 bytes.
+        default_ttl: what `put` without a TTL means here; None for never.
+        namespace: the prefix that every key written here must have; None for any.
+        description: for people.
+        created_at: when it was first written to or defined.
+    """
+
+    name: str
+    default_ttl: timedelta | None = None
+    namespace: str | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """One consistent account of a store, with the same names on every backend.
+
+    Attributes:
+        entries: living entries.
+        expired_pending: entries past their expiry that still take room.
+        value_bytes: bytes of the living entries' JSON text.
+        partitions: living entries by partition; an empty partition counts 0.
+        backend: `sqlite`, `postgresql`, `redis`, …
+        server_version: as the server calls it.
+        server: what only this backend has to tell.
+    """
+
+    entries: int
+    expired_pending: int
+    value_bytes: int
+    partitions: Mapping[str, int]
+    backend: str
+    server_version: str
+    server: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that `memory.check()` found wrong in a store's books.
+
+    Attributes:
+        kind: a stable word: `corrupt_value`, `corrupt_metadata`, `invalid_key`, `version`, `timestamps`, `orphan`, `index`.
+        partition: where.
+        key: which entry, or None for the partition itself.
+        detail: what was found, for people.
+    """
+
+    kind: str
+    partition: str
+    key: str | None
+    detail: str

@@ -1,0 +1,97 @@
+"""The operations that `memory.apply` takes: one atomic batch, applied in order, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentmem.entries import Entry
+from agentmem.ttl import TTL, UNSET, MaybeTTL
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """As `memory.put`."""
+
+    key: str
+    value: Any
+    ttl: MaybeTTL = UNSET
+    metadata: Mapping[str, Any] | None = None
+    if_version: int | None = None
+    if_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """As `memory.delete`."""
+
+    key: str
+    if_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """As `memory.increment`."""
+
+    key: str
+    by: int | float = 1
+    initial: int | float = 0
+    ttl: MaybeTTL = UNSET
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Append:
+    """As `memory.append`."""
+
+    key: str
+    items: tuple[Any, ...]
+    limit: int | None
+
+    def __init__(self, key: str, *items: Any, limit: int | None = None) -> None:
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "items", items)
+        object.__setattr__(self, "limit", limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """As `memory.merge`."""
+
+    key: str
+    mapping: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """As `memory.touch`."""
+
+    key: str
+    ttl: TTL
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Assert that the key's living entry has this version; None: that there is none. Writes nothing."""
+
+    key: str
+    version: int | None
+
+
+Operation = Put | Delete | Increment | Append | Merge | Touch | Check
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one operation of a batch.
+
+    Attributes:
+        key: the operation's key.
+        value: what the method of the same name returns: Entry (Put, Merge), bool (Delete, Touch), number (Increment),
+            length (Append), None (Check).
+        entry: the entry as written, None for Delete and Check.
+    """
+
+    key: str
+    value: Any
+    entry: Entry | None

@@ -1,0 +1,71 @@
+"""Times to live: from what a caller writes to whole milliseconds."""
+
+from __future__ import annotations
+
+import enum
+import math
+from datetime import timedelta
+from typing import Final, Literal
+
+from agentmem.errors import InvalidTTL
+
+
+class Unset(enum.Enum):
+    """The type of `UNSET`, for signatures where None has a meaning of its own."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+#: What a caller may give as a TTL: seconds, a timedelta, None (never expires) or UNSET.
+TTL = int | float | timedelta | None
+MaybeTTL = int | float | timedelta | Literal[Unset.UNSET] | None
+
+MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000 + 25 * 24 * 3600 * 1000
+"""100 years, leap days included, in milliseconds."""
+
+# A TTL on its way to a repository is one integer: a positive number of milliseconds or one of these.
+NEVER: Final = 0
+DEFAULT: Final = -1
+"""The partition's `default_ttl`, or never where it has none."""
+KEEP: Final = -2
+"""The expiry that stands; on a new entry the same as DEFAULT."""
+
+
+def to_milliseconds(ttl: MaybeTTL, unset: int = DEFAULT) -> int:
+    """Translate a caller's TTL to whole milliseconds, rounded up.
+
+    Args:
+        ttl: seconds as int or float, a timedelta, None for never, or UNSET.
+        unset: what UNSET means for the operation, DEFAULT or KEEP.
+
+    Returns:
+        Milliseconds above 0, or NEVER, DEFAULT or KEEP.
+
+    Raises:
+        InvalidTTL: not a number, a bool, not above 0, or above 100 years.
+    """
+    if ttl is UNSET:
+        return unset
+    if ttl is None:
+        return NEVER
+    if isinstance(ttl, timedelta):
+        milliseconds = -(-ttl // timedelta(milliseconds=1))
+    elif isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise InvalidTTL(f"a TTL is seconds (int or float) or a timedelta, not {type(ttl).__name__}")
+    elif not math.isfinite(ttl):
+        raise InvalidTTL(f"a TTL must be finite, not {ttl}")
+    else:
+        milliseconds = ttl * 1000 if isinstance(ttl, int) else _round_up(ttl)
+    if not 0 < milliseconds <= MAX_TTL_MS:
+        raise InvalidTTL(f"a TTL must be above 0 and at most 100 years, not {ttl!r} (None means never)")
+    return milliseconds
+
+
+def _round_up(seconds: float) -> int:
+    # 0.07 * 1000 is 70.00000000000001 in binary: only what exceeds the decimal a caller wrote rounds up.
+    return math.ceil(round(seconds * 1000, 6)) or (1 if seconds > 0 else 0)
