@@ -1,0 +1,126 @@
+"""From a URL or a host's engine to a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from agentmem.errors import ConfigurationError
+from agentmem.sql import schema
+from agentmem.sql.connections import Connections
+from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
+from agentmem.sql.options import EngineOptions, Options, PostgresOptions, SQLiteOptions, read_options
+from agentmem.sql.repository import SQLRepository
+from agentmem.urls import redact
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from agentmem.sql.dialect import Dialect
+
+
+def open_url(url: str, options: dict[str, Any]) -> SQLRepository:
+    """Open a database by URL, and see to its schema.
+
+    Raises:
+        ConfigurationError: a malformed URL, an unknown option, a driver that is not installed.
+        SchemaMismatch: the schema is missing, behind or ahead.
+        Unavailable, PermissionDenied: the database cannot be reached.
+    """
+    try:
+        parsed = normalised(make_url(url))
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise ConfigurationError(f"not a database URL: {redact(url)}") from error
+    return _open_sqlite(parsed, options) if parsed.drivername.startswith("sqlite") else _open_postgres(parsed, options)
+
+
+def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
+    options = read_options(SQLiteOptions, given)
+    memory = is_memory(url)
+    if not memory and options.create != "never":
+        Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    dialect = _sqlite_dialect(options)
+    connections = Connections(
+        sqlite_engine(url, options),
+        dialect,
+        capacity=options.pool_size,
+        timeout=options.pool_timeout,
+        keep=not memory,
+        own=True,
+    )
+    return _opened(connections, dialect, options, create=options.create != "never")
+
+
+def _open_postgres(url: URL, given: dict[str, Any]) -> SQLRepository:
+    options = read_options(PostgresOptions, given)
+    dialect = _postgres_dialect(options)
+    connections = Connections(
+        postgres_engine(url, options),
+        dialect,
+        capacity=options.pool_size,
+        timeout=options.pool_timeout,
+        keep=True,
+        own=True,
+    )
+    return _opened(connections, dialect, options, create=options.create == "always")
+
+
+def open_engine(engine: Engine, given: dict[str, Any]) -> SQLRepository:
+    """Use a host's engine: its pool and its options; it is never closed by us.
+
+    Raises:
+        ConfigurationError: an engine of another database or driver, an unknown option.
+        SchemaMismatch: the schema is missing, behind or ahead.
+    """
+    options = read_options(EngineOptions, given)
+    driver = f"{engine.dialect.name}+{engine.dialect.driver}"
+    if driver == "sqlite+pysqlite":
+        dialect: Dialect = _sqlite_dialect(options)
+    elif driver == "postgresql+psycopg":
+        dialect = _postgres_dialect(options)
+    else:
+        raise ConfigurationError(f"agentmem speaks sqlite+pysqlite and postgresql+psycopg, this engine {driver}")
+    connections = Connections(engine, dialect, capacity=0, timeout=options.pool_timeout, keep=False, own=False)
+    return _opened(connections, dialect, options, create=options.create == "always")
+
+
+def _sqlite_dialect(options: SQLiteOptions | EngineOptions) -> Dialect:
+    from agentmem.sql.sqlite import SQLiteDialect
+
+    return SQLiteDialect(busy_timeout=options.busy_timeout, max_value_bytes=options.max_value_bytes)
+
+
+def _postgres_dialect(options: PostgresOptions | EngineOptions) -> Dialect:
+    try:
+        from agentmem.sql.postgres import PostgresDialect
+    except ImportError as error:
+        raise ConfigurationError("PostgreSQL needs psycopg: install the extra `postgres`") from error
+    return PostgresDialect(prepare_threshold=options.prepare_threshold, max_value_bytes=options.max_value_bytes)
+
+
+def _opened(connections: Connections, dialect: Dialect, options: Options, *, create: bool) -> SQLRepository:
+    try:
+        _see_to_schema(connections, dialect, create=create)
+    except BaseException:
+        connections.close()
+        raise
+    return SQLRepository(connections, dialect, max_value_bytes=options.max_value_bytes)
+
+
+def _see_to_schema(connections: Connections, dialect: Dialect, *, create: bool) -> None:
+    engine = connections.engine
+    try:
+        with engine.connect() as connection:
+            revision = schema.read_revision(connection)
+    except DBAPIError as error:
+        original = error.orig if isinstance(error.orig, Exception) else error
+        raise dialect.translate(original, broken=True, uncertain=False) from error
+    if create and revision in (None, *schema.KNOWN[:-1]):
+        from agentmem.sql import migrations
+
+        migrations.upgrade(engine)
+    else:
+        schema.compare(revision, engine.url)

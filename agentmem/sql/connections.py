@@ -1,0 +1,274 @@
+"""Driver connections for the hot paths: lent, repaired, and translated in one place.
+
+SQLAlchemy opens every connection (its dialect, its events, a host's options), but a statement that costs the server
+50 µs cannot afford a checkout, a reset and a result object. So an engine of our own lends from a stack of open
+connections, and only a host's engine, or one in memory, goes through its own pool at each call.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolLimitError
+
+from agentmem.errors import AgentMemError, Closed, PoolTimeout
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import PoolProxiedConnection
+
+T = TypeVar("T")
+
+IDLE_CHECK_SECONDS = 1.0
+"""A connection that rested longer is looked at (no round trip) before it is used."""
+
+
+class Link:
+    """A driver connection with the one cursor that its borrower uses.
+
+    Attributes:
+        uncertain: set by a write before the statement that may commit; a connection that breaks earlier has
+            certainly applied nothing.
+    """
+
+    __slots__ = ("cursor", "proxy", "raw", "rested_at", "uncertain")
+
+    def __init__(self, proxy: PoolProxiedConnection) -> None:
+        self.proxy = proxy
+        self.raw: Any = proxy.driver_connection
+        self.cursor: Any = None
+        self.rested_at = 0.0
+        self.uncertain = False
+
+
+class Driver(ABC):
+    """What differs between drivers in the life of a connection."""
+
+    #: The root of the driver's exceptions.
+    error: type[Exception]
+
+    @abstractmethod
+    def prepare(self, link: Link) -> None:
+        """Make a fresh or borrowed connection ours: autocommit, settings, cursor."""
+
+    @abstractmethod
+    def restore(self, link: Link) -> None:
+        """Give a borrowed connection back as it was."""
+
+    @abstractmethod
+    def recover(self, link: Link) -> bool:
+        """After an error: end what is open; False when the connection is of no more use."""
+
+    @abstractmethod
+    def is_stale(self, link: Link) -> bool:
+        """Whether a connection that rested was cut meanwhile, as far as can be seen without a round trip."""
+
+    @abstractmethod
+    def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
+        """The error of agentmem's tree that a driver's error means."""
+
+
+class Connections:
+    """Lends driver connections to any number of threads.
+
+    Args:
+        engine: opens connections.
+        driver: knows them.
+        capacity: how many may be open at once; more borrowers wait. Ignored when `keep` is False: the engine's pool decides.
+        timeout: how many seconds a borrower waits, then PoolTimeout.
+        keep: whether connections stay open between calls; False for a host's engine and for SQLite in memory.
+        own: whether the engine is ours to dispose of.
+    """
+
+    def __init__(
+        self, engine: Engine, driver: Driver, *, capacity: int, timeout: float, keep: bool, own: bool
+    ) -> None:
+        self.engine = engine
+        self._driver = driver
+        self._capacity = capacity
+        self._timeout = timeout
+        self._keep = keep
+        self._own = own
+        self._closed = False
+        self._reset()
+        _alive.add(self)
+
+    def _reset(self) -> None:
+        self._idle: deque[Link] = deque()
+        self._permits: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._capacity if self._keep else 0):
+            self._permits.put(None)
+
+    def read(self, work: Callable[[Link], T]) -> T:
+        """Run `work` with a connection; once more on a new one if the connection turns out to be broken (R34)."""
+        return self._run(work, attempts=2)
+
+    def write(self, work: Callable[[Link], T]) -> T:
+        """Run `work` with a connection, exactly once (R18)."""
+        return self._run(work, attempts=1)
+
+    def _run(self, work: Callable[[Link], T], attempts: int) -> T:
+        while True:
+            link = self._acquire()
+            try:
+                result = work(link)
+            except self._driver.error as error:
+                attempts -= 1
+                uncertain = link.uncertain
+                broken = not self._release_failed(link)
+                if broken and attempts:
+                    continue
+                raise self._driver.translate(error, broken=broken, uncertain=uncertain) from error
+            except BaseException:
+                self._release_failed(link)
+                raise
+            self._release(link)
+            return result
+
+    def _acquire(self) -> Link:
+        if self._closed:
+            raise Closed("this memory was closed")
+        if not self._keep:
+            return self._open()
+        try:
+            self._permits.get(timeout=self._timeout)
+        except Empty:
+            raise PoolTimeout(
+                f"no connection became free within {self._timeout:g} s: all {self._capacity} are in use "
+                "(option pool_size)"
+            ) from None
+        try:
+            return self._rested() or self._open()
+        except BaseException:
+            self._permits.put(None)
+            raise
+
+    def _rested(self) -> Link | None:
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return None
+            if time.monotonic() - link.rested_at < IDLE_CHECK_SECONDS or not self._driver.is_stale(link):
+                link.uncertain = False
+                return link
+            self._discard(link)
+
+    def _open(self) -> Link:
+        try:
+            link = Link(self.engine.raw_connection())
+        except PoolLimitError as error:
+            raise PoolTimeout(f"the engine's pool had no free connection: {error}") from error
+        except DBAPIError as error:
+            original = error.orig if isinstance(error.orig, Exception) else error
+            raise self._driver.translate(original, broken=True, uncertain=False) from error
+        except self._driver.error as error:
+            raise self._driver.translate(error, broken=True, uncertain=False) from error
+        try:
+            self._driver.prepare(link)
+        except self._driver.error as error:
+            self._discard(link)
+            raise self._driver.translate(error, broken=True, uncertain=False) from error
+        except BaseException:
+            self._discard(link)
+            raise
+        return link
+
+    def _release(self, link: Link) -> None:
+        if not self._keep:
+            self._driver.restore(link)
+            link.proxy.close()
+            return
+        if self._closed:
+            self._discard(link)
+        else:
+            link.rested_at = time.monotonic()
+            self._idle.append(link)
+            if self._closed:  # closed between the two lines above: nobody else would find this one
+                self._close_idle()
+        self._permits.put(None)
+
+    def _release_failed(self, link: Link) -> bool:
+        """Give back a connection after an error; False when it was broken."""
+        try:
+            usable = self._driver.recover(link)
+        except self._driver.error:
+            usable = False
+        if usable:
+            self._release(link)
+            return True
+        self._discard(link)
+        # A server that went away took the resting connections with it.
+        self._close_idle()
+        if self._keep:
+            self._permits.put(None)
+        return False
+
+    def _discard(self, link: Link) -> None:
+        try:
+            link.proxy.invalidate()
+        except (self._driver.error, SQLAlchemyError):
+            pass  # it is being thrown away: how it ends does not matter
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                self._discard(self._idle.pop())
+            except IndexError:
+                return
+
+    def close(self) -> None:
+        """Close what rests; what is in use closes when it is given back. Idempotent."""
+        self._closed = True
+        self._close_idle()
+        if self._own:
+            self.engine.dispose()
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's connections alone and begin anew (R33)."""
+        _inherited.extend(self._idle)
+        self._reset()
+        if self._own:
+            self.engine.dispose(close=False)
+
+
+_alive: weakref.WeakSet[Connections] = weakref.WeakSet()
+# The parent's connections, kept for ever in the child: to finalise one would write to the parent's socket or file.
+_inherited: list[Link] = []
+
+
+def _after_fork_in_child() -> None:
+    for connections in list(_alive):
+        connections.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class WriteLock:
+    """A lock between threads that knows time-outs and does not survive a fork: SQLite has one writer at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner_pid = os.getpid()
+
+    def acquire(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds."""
+        if self._owner_pid != os.getpid():
+            self._lock = threading.Lock()
+            self._owner_pid = os.getpid()
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        self._lock.release()

@@ -1,0 +1,88 @@
+"""Engines of our own: how they open connections, for the hot paths as for Alembic and a Session on the models."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.pool import NullPool, QueuePool
+
+from agentmem.errors import ConfigurationError
+from agentmem.sql.options import PostgresOptions, SQLiteOptions
+
+KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""A peer that vanished without a word is noticed within a minute."""
+
+
+def is_memory(url: URL) -> bool:
+    """Whether the database lives in the process alone."""
+    return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+
+
+def sqlite_engine(url: URL, options: SQLiteOptions) -> Engine:
+    """An engine in driver autocommit that begins its transactions in so many words.
+
+    In memory there is one connection, lent to one thread at a time: with a shared one (StaticPool) the roll-back of
+    one thread destroys what another has inserted.
+    """
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if is_memory(url):
+        pool = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": options.pool_timeout}
+    arguments = {"check_same_thread": False, "isolation_level": None, "timeout": options.busy_timeout}
+    engine = create_engine(url, connect_args=arguments, **pool)
+    event.listen(engine, "connect", _Pragmas(options, memory=is_memory(url)))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+class _Pragmas:
+    """Sets up each new connection."""
+
+    def __init__(self, options: SQLiteOptions, *, memory: bool) -> None:
+        self._synchronous = options.synchronous
+        self._timeout = options.busy_timeout
+        self._memory = memory
+
+    def __call__(self, connection: sqlite3.Connection, record: object) -> None:
+        if not self._memory:
+            self._enter_wal(connection)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+
+    def _enter_wal(self, connection: sqlite3.Connection) -> None:
+        # The change of mode ignores the busy time-out: eight processes on a fresh file would fail with "locked".
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = wal").fetchall()
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+
+def postgres_engine(url: URL, options: PostgresOptions) -> Engine:
+    """An engine without a pool: agentmem.sql.connections keeps the connections."""
+    arguments = {
+        **KEEPALIVES,
+        "connect_timeout": options.connect_timeout,
+        "application_name": options.application_name,
+        "prepare_threshold": options.prepare_threshold,
+    }
+    given = {name: value for name, value in arguments.items() if name not in url.query}
+    return create_engine(url, connect_args=given, poolclass=NullPool)
+
+
+def normalised(url: URL) -> URL:
+    """The URL with the driver that agentmem uses.
+
+    Raises:
+        ConfigurationError: another driver was asked for.
+    """
+    wanted = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+    name = wanted.get(url.drivername, url.drivername)
+    if name not in wanted.values():
+        raise ConfigurationError(f"agentmem speaks {', '.join(sorted(wanted.values()))}, not {url.drivername}")
+    return url.set(drivername=name)

@@ -1,0 +1,189 @@
+"""PostgreSQL through psycopg 3: autocommit for single statements, short explicit transactions for batches."""
+
+from __future__ import annotations
+
+import select as os_select
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import ARRAY, Text, any_, bindparam
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.sql.expression import ColumnElement
+
+from agentmem.entries import Record
+from agentmem.errors import (
+    AgentMemError,
+    BackendError,
+    CounterOverflow,
+    OutcomeUnknown,
+    PermissionDenied,
+    SchemaMismatch,
+    Unavailable,
+)
+from agentmem.keys import ANY, Pattern
+from agentmem.sql import postgres_filters, statements
+from agentmem.sql.connections import Link
+from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.postgres_batches import Batches, record
+from agentmem.sql.postgres_single import Single
+from agentmem.sql.types import from_microseconds, server_now
+
+if TYPE_CHECKING:
+    from agentmem.commands import Command, Outcome
+    from agentmem.filters import Filter
+
+REMOVE_AT_ONCE = 2_000
+_LIKE_ESCAPES = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
+
+
+class PostgresDialect(Dialect):
+    """The SQL repository's PostgreSQL.
+
+    Args:
+        prepare_threshold: psycopg's: after how many runs a statement is prepared; None never prepares.
+    """
+
+    name = "postgresql"
+    error = psycopg.Error
+    compiler = PGDialect_psycopg()
+    now: ColumnElement[datetime] = server_now()
+
+    def __init__(self, *, prepare_threshold: int | None, max_value_bytes: int) -> None:
+        self._prepare_threshold = prepare_threshold
+        names = statements.names(self)
+        self._batches = Batches(names, max_value_bytes)
+        self._single = Single(names, self._batches)
+
+    def prepare(self, link: Link) -> None:
+        """Autocommit is a flag of the client: it costs no round trip."""
+        raw = link.raw
+        link.proxy.info["agentmem"] = (raw.autocommit, raw.prepare_threshold)
+        raw.autocommit = True
+        raw.prepare_threshold = self._prepare_threshold
+        link.cursor = raw.cursor()
+
+    def restore(self, link: Link) -> None:
+        """Leave the connection in the mode in which it was found."""
+        link.cursor.close()
+        link.raw.autocommit, link.raw.prepare_threshold = link.proxy.info["agentmem"]
+
+    def recover(self, link: Link) -> bool:
+        """Roll back; False for a connection that is gone or in the middle of something."""
+        raw = link.raw
+        if raw.closed or raw.broken:
+            return False
+        if raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            raw.rollback()
+        if raw.info.transaction_status != TransactionStatus.IDLE:
+            return False
+        link.cursor = raw.cursor()
+        return True
+
+    def is_stale(self, link: Link) -> bool:
+        """A connection at rest that has something to say says goodbye: a FIN, a reset or a FATAL message."""
+        raw = link.raw
+        if raw.closed:
+            return True
+        if not os_select.select([raw.fileno()], [], [], 0)[0]:
+            return False
+        try:
+            raw.pgconn.consume_input()
+        except psycopg.Error:
+            return True
+        return bool(raw.closed) or raw.info.transaction_status != TransactionStatus.IDLE
+
+    def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
+        """By SQLSTATE (PostgreSQL manual, appendix A); without one it was the connection that failed."""
+        state = getattr(error, "sqlstate", None) or ""
+        text = str(error).strip() or type(error).__name__
+        if state in ("28P01", "28000", "42501"):
+            return PermissionDenied(text)
+        if state in ("42P01", "42703", "3F000"):
+            return SchemaMismatch(f"{text}: run `agentmem db upgrade` on this database")
+        if state == "22003":
+            return CounterOverflow("", "the counter would leave the range of int64")
+        if state == "3D000":
+            return Unavailable(text, retryable=False)
+        if state[:2] in ("08", "53", "57", "40", "55", "25"):
+            return Unavailable(text)
+        if state:
+            return BackendError(f"PostgreSQL: {text} (SQLSTATE {state})")
+        if broken and uncertain:
+            return OutcomeUnknown(f"the connection broke before the reply: {text}")
+        if broken or isinstance(error, psycopg.OperationalError):
+            return Unavailable(text)
+        return BackendError(f"psycopg: {text}")
+
+    def parameters(self, **values: Any) -> dict[str, Any]:
+        """The server has its own clock."""
+        return values
+
+    def keys(self, keys: Sequence[str]) -> list[str]:
+        """A text array."""
+        return list(keys)
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        """Membership in an array."""
+        return column == any_(bindparam(name, type_=ARRAY(Text)))
+
+    def record(self, row: Row) -> Record:
+        """Timestamps come in the connection's time zone."""
+        return record(row)
+
+    def moment(self, value: datetime) -> datetime:
+        """In UTC."""
+        return value.astimezone(UTC)
+
+    def stored_moment(self, microseconds: int) -> datetime:
+        """A timestamptz."""
+        return from_microseconds(microseconds)
+
+    def like(self, column: str, pattern: Pattern) -> tuple[str, dict[str, Any]]:
+        """LIKE under COLLATE "C": by character in a UTF-8 database."""
+        like = "".join(
+            token.translate(_LIKE_ESCAPES) if isinstance(token, str) else "%" if token is ANY else "_"
+            for token in pattern.tokens
+        )
+        return f"{column} LIKE :like ESCAPE '\\'", {"like": like}
+
+    def filter(self, where: Filter) -> tuple[str, dict[str, Any]]:
+        """All of it in SQL, over the generated JSONB."""
+        return postgres_filters.translate(where)
+
+    def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
+        """One statement where one will do, else one transaction."""
+        if len(commands) == 1:
+            outcome = self._single.apply(link, partition, commands[0])
+            if outcome is not None:
+                return [outcome]
+        return self._batches.apply(link, partition, commands)
+
+    def remove(
+        self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
+    ) -> tuple[int, str | None]:
+        """Remove the next piece in the order of keys, in one statement."""
+        return self._batches.remove(link, partition, condition, parameters, REMOVE_AT_ONCE)
+
+    def purge(self, link: Link, limit: int) -> int:
+        """Oldest first; rows that somebody holds are left for the next time."""
+        return self._batches.purge(link, limit)
+
+    def drop(self, link: Link, partition: str) -> int:
+        """Under a lock that waits for writers in flight and holds up new ones."""
+        return self._batches.drop(link, partition)
+
+    def define(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> None:
+        """Run one writing statement."""
+        link.uncertain = True
+        link.cursor.execute(statement, parameters)
+
+    def server(self, link: Link) -> tuple[str, dict[str, Any]]:
+        """Sizes, settings that bear on durability, and connections."""
+        row = link.cursor.execute(self._batches.server).fetchone()
+        fields = ("database_bytes", "table_bytes", "index_bytes", "connections", "max_connections")
+        settings = ("fsync", "synchronous_commit", "timezone", "server_encoding")
+        return row[0], dict(zip((*fields, *settings), row[1:], strict=True))
+

@@ -1,0 +1,229 @@
+"""PostgreSQL: batches, as one statement where they are puts only, else lock, plan and store in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from agentmem.commands import (
+    KEEP_METADATA,
+    Command,
+    DeleteCommand,
+    Outcome,
+    PutCommand,
+    TouchCommand,
+    needs_body,
+)
+from agentmem.entries import Record
+from agentmem.plan import Context, Plan, plan
+from agentmem.sql import fragments
+from agentmem.ttl import KEEP
+
+if TYPE_CHECKING:
+    from agentmem.sql.connections import Link
+
+STAGE_FROM = 5_000
+"""From this many puts on, COPY into a temporary table pays for creating it."""
+
+
+class Batches:
+    """The statements of batches and of maintenance."""
+
+    def __init__(self, names: Mapping[str, str], max_value_bytes: int) -> None:
+        self._names = names
+        self._max_value_bytes = max_value_bytes
+        self._put_many = fragments.put_many(names)
+        self._put_staged = fragments.put_staged(names)
+        self._placeholders = fragments.placeholders(names)
+        self._lock = {bodies: fragments.lock(names, bodies=bodies) for bodies in (True, False)}
+        self._store = fragments.store(names)
+        self._purge = fragments.purge(names)
+        self.server = fragments.server(names)
+        entries, partitions = names["entries"], names["partitions"]
+        self._policy = (
+            f"SELECT clock_timestamp(), default_ttl_ms, namespace, version_floor FROM {partitions} "
+            "WHERE name = %(partition)s"
+        )
+        self._create = (
+            f"INSERT INTO {partitions} (name, version_floor, created_at) VALUES (%(partition)s, 0, clock_timestamp()) "
+            "ON CONFLICT DO NOTHING"
+        )
+        self._delete = f"DELETE FROM {entries} WHERE partition = %(partition)s AND key = ANY(%(keys)s::text[])"
+        self._raise_floor = (
+            f"UPDATE {partitions} SET version_floor = GREATEST(version_floor, %(version)s) WHERE name = %(partition)s "
+            f"AND %(version)s >= {fragments.CLOCK}"
+        )
+        self._drop = (
+            f"LOCK TABLE {entries} IN SHARE ROW EXCLUSIVE MODE",
+            f"WITH gone AS (DELETE FROM {entries} e WHERE partition = %(partition)s RETURNING {fragments.ALIVE} AS alive) "
+            "SELECT count(*) FILTER (WHERE alive) FROM gone",
+            f"DELETE FROM {partitions} WHERE name = %(partition)s",
+        )
+
+    def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
+        """Apply a batch; a missing partition is created and the batch begun again."""
+        puts = plain_puts(commands)
+        for _ in range(2):
+            outcomes = self._apply_puts(link, partition, puts) if puts else None
+            if outcomes is None:
+                outcomes = self._apply_planned(link, partition, commands)
+            if outcomes is not None:
+                return outcomes
+            self._ensure_partition(link, partition)
+        return self.apply(link, partition, commands)  # it was dropped meanwhile
+
+    def _ensure_partition(self, link: Link, partition: str) -> None:
+        link.cursor.execute(self._create, {"partition": partition})
+
+    def _apply_puts(self, link: Link, partition: str, puts: Sequence[PutCommand]) -> list[Outcome] | None:
+        ttl = puts[0].ttl
+        if len(puts) < STAGE_FROM:
+            parameters = {
+                "partition": partition,
+                "ttl": ttl,
+                "keys": [command.key for command in puts],
+                "bodies": [command.body for command in puts],
+                "metadatas": [command.metadata for command in puts],
+            }
+            link.uncertain = True
+            rows = link.cursor.execute(self._put_many, parameters).fetchall()
+            link.uncertain = False
+        else:
+            rows = self._stage(link, partition, puts, ttl)
+        if len(rows) < len(puts):
+            return None
+        stamps = {row[0]: row for row in rows}
+        return [_put_outcome(command, stamps[command.key]) for command in puts]
+
+    def _stage(self, link: Link, partition: str, puts: Iterable[PutCommand], ttl: int) -> Any:
+        with _Transaction(link):
+            link.cursor.execute(
+                'CREATE TEMPORARY TABLE agentmem_staged (key text COLLATE "C", body text, metadata text) ON COMMIT DROP'
+            )
+            with link.cursor.copy("COPY pg_temp.agentmem_staged FROM STDIN") as copy:
+                for command in puts:
+                    copy.write_row((command.key, command.body, command.metadata))
+            return link.cursor.execute(self._put_staged, {"partition": partition, "ttl": ttl}).fetchall()
+
+    def _apply_planned(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome] | None:
+        cursor = link.cursor
+        keys = list({command.key: None for command in commands})
+        created = list({c.key: None for c in commands if not isinstance(c, DeleteCommand | TouchCommand)})
+        bodies = any(map(needs_body, commands))
+        with _Transaction(link):
+            if created:
+                cursor.execute(self._placeholders, {"partition": partition, "keys": created})
+            rows = cursor.execute(self._lock[bodies], {"partition": partition, "keys": keys}).fetchall()
+            policy = cursor.execute(self._policy, {"partition": partition}).fetchall()
+            if not policy:
+                raise _MissingPartition
+            now, default_ttl, namespace, floor = policy[0]
+            stored = {row[0]: record(row) for row in rows}
+            context = Context(now.astimezone(UTC), default_ttl, namespace, self._max_value_bytes, floor)
+            result = plan(commands, stored, context)
+            self._write(cursor, partition, result, created, stored)
+            return result.outcomes
+        return None
+
+    def _write(
+        self, cursor: Any, partition: str, result: Plan, created: Sequence[str], stored: Mapping[str, Record]
+    ) -> None:
+        if result.puts:
+            cursor.execute(self._store, {"partition": partition, **_arrays(result.puts)})
+        kept = {entry.key for entry in result.puts}
+        placeholders = [key for key in created if key not in kept and stored[key].version == 0]
+        gone = list({*result.deletes, *placeholders})
+        if gone:
+            cursor.execute(self._delete, {"partition": partition, "keys": gone})
+        if result.lost_version:
+            cursor.execute(self._raise_floor, {"partition": partition, "version": result.lost_version})
+
+    def remove(
+        self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any], limit: int
+    ) -> tuple[int, str | None]:
+        """Remove the next piece."""
+        statement = fragments.remove(self._names, condition, limit)
+        link.uncertain = True
+        living, removed, last = link.cursor.execute(statement, {**parameters, "partition": partition}).fetchone()
+        return living, last if removed == limit else None
+
+    def purge(self, link: Link, limit: int) -> int:
+        """Remove dead rows."""
+        link.uncertain = True
+        return int(link.cursor.execute(self._purge, {"limit": limit}).fetchone()[0])
+
+    def drop(self, link: Link, partition: str) -> int:
+        """Remove what is left of a partition while nobody writes; how many of these entries lived."""
+        lock, entries, row = self._drop
+        with _Transaction(link):
+            link.cursor.execute(lock)
+            living = link.cursor.execute(entries, {"partition": partition}).fetchone()[0]
+            link.cursor.execute(row, {"partition": partition})
+        return int(living)
+
+
+class _MissingPartition(Exception):
+    """Nothing can be written to a partition that is not registered; the transaction rolls back."""
+
+
+class _Transaction:
+    """`BEGIN … COMMIT` on an autocommit connection; an exception leaves the roll-back to the connection's keeper."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def __enter__(self) -> None:
+        self._link.cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is None:
+            self._link.uncertain = True
+            self._link.cursor.execute("COMMIT")
+            self._link.uncertain = False
+        elif isinstance(error, _MissingPartition):
+            self._link.cursor.execute("ROLLBACK")
+            return True
+        return False
+
+
+def plain_puts(commands: Sequence[Command]) -> list[PutCommand] | None:
+    """The commands, if they are unconditional puts of distinct keys with one TTL."""
+    first = commands[0]
+    if not isinstance(first, PutCommand) or first.ttl == KEEP:
+        return None
+    ttl = first.ttl
+    puts = [
+        c
+        for c in commands
+        if type(c) is PutCommand
+        and c.ttl == ttl
+        and c.if_version is None
+        and not c.if_absent
+        and c.metadata != KEEP_METADATA
+    ]
+    distinct = len(puts) == len(commands) == len({command.key for command in puts})
+    return puts if distinct else None
+
+
+def record(row: Sequence[Any]) -> Record:
+    """A Record of the columns in Record's order, in UTC whatever the connection's time zone."""
+    key, body, version, created, updated, expires, metadata = row
+    return Record(
+        key,
+        body,
+        version,
+        created.astimezone(UTC),
+        updated.astimezone(UTC),
+        None if expires is None else expires.astimezone(UTC),
+        metadata,
+    )
+
+
+def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:
+    return Outcome(None, record((command.key, command.body, *row[1:], command.metadata)))
+
+
+def _arrays(records: Sequence[Record]) -> dict[str, list[Any]]:
+    names = ("keys", "bodies", "versions", "created", "updated", "expires", "metadatas")
+    return dict(zip(names, map(list, zip(*records, strict=True)), strict=True))

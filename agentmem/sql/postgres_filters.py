@@ -1,0 +1,123 @@
+"""Filters as SQL over the generated JSONB column: the evaluator's meaning, kept equal by Hypothesis.
+
+A missing field is SQL's NULL until the edge of each comparison, where it becomes false; so `Not` is a plain NOT.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from agentmem import values
+from agentmem.filters import MAX_OPERAND_BYTES, And, Compare, Exists, Field, Filter, In, Not, Or
+
+_OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_TEXT = "({j} #>> '{{}}') COLLATE \"C\""
+_METADATA_TEXT = "COALESCE(metadata, '{}')"
+# As the generated column does for values (ADR 0008).
+_METADATA = (
+    f"CASE WHEN strpos({_METADATA_TEXT}, '\\u0000') = 0 THEN CAST({_METADATA_TEXT} AS jsonb) ELSE "
+    f"CAST(regexp_replace({_METADATA_TEXT}, '(?<!\\\\)((?:\\\\\\\\)*)\\\\u0000', '\\1\\\\u0001', 'g') AS jsonb) END"
+)
+
+
+def translate(where: Filter) -> tuple[str, dict[str, Any]]:
+    """The condition, with `:name` parameters, and their values."""
+    translator = _Translator()
+    return translator.condition(where), translator.parameters
+
+
+class _Translator:
+    def __init__(self) -> None:
+        self.parameters: dict[str, Any] = {}
+
+    def bind(self, value: Any, type_: str) -> str:
+        name = f"f{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"CAST(:{name} AS {type_})"
+
+    def json(self, operand: Any) -> str:
+        return self.bind(_encode(operand), "jsonb")
+
+    def condition(self, node: Filter) -> str:
+        match node:
+            case And(parts):
+                return _joined([self.condition(part) for part in parts], " AND ", "TRUE")
+            case Or(parts):
+                return _joined([self.condition(part) for part in parts], " OR ", "FALSE")
+            case Not(part):
+                return f"(NOT {self.condition(part)})"
+            case Exists(field):
+                return f"({self.operand(field)} IS NOT NULL)"
+            case In(field, operands):
+                return self.membership(field, operands)
+            case Compare(field, op, operand):
+                leaf = self.comparison(field, op, operand)
+                return f"COALESCE({leaf}, FALSE)"
+        raise AssertionError(f"a filter has no {type(node).__name__}")
+
+    def operand(self, field: Field) -> str:
+        if field.root not in ("value", "metadata"):
+            return field.root
+        found = "value" if field.root == "value" else f"({_METADATA})"
+        for step in field.path:
+            if isinstance(step, int):
+                # A jsonb scalar is an array of one to the operator.
+                found = f"(CASE jsonb_typeof({found}) WHEN 'array' THEN {found} -> {self.bind(step, 'integer')} END)"
+            else:
+                found = f"({found} -> {self.bind(step, 'text')})"
+        return found
+
+    def membership(self, field: Field, operands: tuple[Any, ...]) -> str:
+        if field.root not in ("value", "metadata"):
+            return _joined([self.condition(Compare(field, "eq", each)) for each in operands], " OR ", "FALSE")
+        array = self.bind([_encode(each) for each in operands], "text[]")
+        return f"COALESCE({self.operand(field)} = ANY(CAST({array} AS jsonb[])), FALSE)"
+
+    def comparison(self, field: Field, op: str, operand: Any) -> str:
+        if field.root == "version":
+            return self.version(op, operand)
+        if field.is_time:
+            return self.time(field, op, operand)
+        found = self.operand(field)
+        if op == "eq":
+            return f"{found} = {self.json(operand)}"
+        if op == "contains":
+            return self.contains(found, operand)
+        text = _TEXT.format(j=found)
+        if op == "startswith":
+            return f"CASE jsonb_typeof({found}) WHEN 'string' THEN starts_with({text}, {self.bind(operand, 'text')}) END"
+        if isinstance(operand, str):
+            return f"CASE jsonb_typeof({found}) WHEN 'string' THEN {text} {_OPERATORS[op]} {self.bind(operand, 'text')} END"
+        number = self.bind(_encode(operand), "numeric")
+        return f"CASE jsonb_typeof({found}) WHEN 'number' THEN CAST({found} AS numeric) {_OPERATORS[op]} {number} END"
+
+    def contains(self, found: str, operand: Any) -> str:
+        if isinstance(operand, dict | list):
+            return (
+                f"CASE jsonb_typeof({found}) WHEN 'array' THEN EXISTS (SELECT FROM jsonb_array_elements({found}) "
+                f"AS x (item) WHERE x.item = {self.json(operand)}) END"
+            )
+        branches = f"WHEN 'array' THEN {found} @> jsonb_build_array({self.json(operand)})"
+        if isinstance(operand, str):
+            text = _TEXT.format(j=found)
+            branches += f" WHEN 'string' THEN strpos({text}, {self.bind(operand, 'text')}) > 0"
+        return f"CASE jsonb_typeof({found}) {branches} END"
+
+    def version(self, op: str, operand: Any) -> str:
+        if isinstance(operand, bool) or not isinstance(operand, int | float):
+            return "FALSE"
+        return f"version {_OPERATORS[op]} {self.bind(_encode(operand), 'numeric')}"
+
+    def time(self, field: Field, op: str, operand: Any) -> str:
+        if not isinstance(operand, datetime):
+            return f"{field.root} IS NULL"
+        return f"{field.root} {_OPERATORS[op]} {self.bind(operand, 'timestamptz')}"
+
+
+def _joined(parts: list[str], word: str, empty: str) -> str:
+    return f"({word.join(parts)})" if parts else empty
+
+
+def _encode(operand: Any) -> str:
+    return values.encode(operand, max_bytes=MAX_OPERAND_BYTES)

@@ -1,0 +1,183 @@
+"""The SQL repository: one implementation of the port for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agentmem.commands import Command, Outcome
+from agentmem.entries import Partition, Problem, Record, Stats
+from agentmem.keys import Pattern
+from agentmem.repository import Policy, Position, Query, Repository, Slice
+from agentmem.sql import statements, verification
+from agentmem.sql.conditions import Conditions, conditions_of
+from agentmem.sql.types import to_microseconds
+from agentmem.ttl import NEVER
+from agentmem.urls import redact
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from agentmem.sql.connections import Connections, Link
+    from agentmem.sql.dialect import Dialect
+
+T = TypeVar("T")
+EVERYTHING = Pattern.under("")
+
+
+class SQLRepository(Repository):
+    """Partitions and entries in two tables (agentmem.sql.models). As the port says; what differs:
+
+    SQLite has one writer at a time; others wait up to `busy_timeout`. PostgreSQL locks rows, in the order of keys.
+    `remove` works in pieces of 2,000 entries, each atomic.
+    """
+
+    def __init__(self, connections: Connections, dialect: Dialect, *, max_value_bytes: int) -> None:
+        self.name = dialect.name  # type: ignore[misc]  # one class for two backends
+        self.max_value_bytes = max_value_bytes
+        self.location = redact(str(connections.engine.url))
+        self._connections = connections
+        self._dialect = dialect
+        self._reads = statements.Reads(dialect)
+        self._writes = statements.policy_writes(dialect)
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine: for a Session on the models, and for migrations."""
+        return self._connections.engine
+
+    def fetch_one(self, partition: str, key: str) -> Record | None:
+        """As the port says; one statement."""
+        dialect = self._dialect
+        parameters = dialect.parameters(partition=partition, key=key)
+
+        def work(link: Link) -> Record | None:
+            rows = link.cursor.execute(self._reads.fetch_one, parameters).fetchall()
+            return dialect.record(rows[0]) if rows else None
+
+        return self._connections.read(work)
+
+    def fetch(self, partition: str, keys: Sequence[str], *, bodies: bool = True) -> dict[str, Record]:
+        """As the port says; one statement for any number of keys."""
+        dialect = self._dialect
+        parameters = dialect.parameters(partition=partition, keys=dialect.keys(keys))
+        rows = self._rows(self._reads.fetch[bodies], parameters)
+        return {row[0]: dialect.record(row) for row in rows}
+
+    def apply(self, partition: str, commands: Sequence[Command]) -> list[Outcome]:
+        """As the port says."""
+        if not commands:
+            return []
+        return self._connections.write(lambda link: self._dialect.apply(link, partition, commands))
+
+    def scan(
+        self, partition: str, query: Query, *, after: Position | None = None, limit: int, bodies: bool = True
+    ) -> Slice:
+        """As the port says; one statement a page."""
+        dialect = self._dialect
+        conditions = conditions_of(dialect, query, after)
+        by_key = query.order == "key"
+        sql = self._reads.scan(tuple(conditions.texts), by_key=by_key, descending=query.descending, bodies=bodies)
+        rows = self._rows(sql, dialect.parameters(partition=partition, limit=limit, **conditions.parameters))
+        if by_key:
+            return Slice([dialect.record(row) for row in rows])
+        records = [dialect.record(row[:-1]) for row in rows]
+        as_of = after.as_of_us if after is not None else to_microseconds(dialect.moment(rows[0][-1])) if rows else 0
+        return Slice(records, as_of)
+
+    def count(self, partition: str, query: Query) -> int:
+        """As the port says; one statement."""
+        conditions = conditions_of(self._dialect, query)
+        parameters = self._dialect.parameters(partition=partition, **conditions.parameters)
+        return int(self._rows(self._reads.count(tuple(conditions.texts)), parameters)[0][0])
+
+    def remove(self, partition: str, query: Query) -> int:
+        """As the port says; pieces of 2,000 entries in the order of keys."""
+        dialect = self._dialect
+        conditions = conditions_of(dialect, query)
+        texts = [*conditions.texts, *([self._reads.alive] if query.where is not None else [])]
+        text = statements.fragment(dialect, " AND ".join(texts) or "1 = 1")
+        after: str | None = ""
+        removed = 0
+        while after is not None:
+            parameters = dialect.parameters(**conditions.parameters, after=after)
+
+            def piece(link: Link, parameters: dict[str, Any] = parameters) -> tuple[int, str | None]:
+                return dialect.remove(link, partition, text, parameters)
+
+            living, after = self._connections.write(piece)
+            removed += living
+        return removed
+
+    def statistics(self, partition: str | None = None, pattern: Pattern | None = None) -> Stats:
+        """As the port says; the figures are one statement."""
+        dialect = self._dialect
+        conditions = Conditions([], {})
+        if partition is not None:
+            conditions = conditions_of(dialect, Query(pattern or EVERYTHING))
+        sql = self._reads.statistics(None if partition is None else tuple(conditions.texts))
+        parameters = dialect.parameters(partition=partition, **conditions.parameters)
+
+        def work(link: Link) -> tuple[Any, tuple[str, dict[str, Any]]]:
+            return link.cursor.execute(sql, parameters).fetchall(), dialect.server(link)
+
+        rows, (version, server) = self._connections.read(work)
+        names: dict[str, int] = {} if partition is None else {partition: 0}
+        for name, living, _, _ in sorted(rows):
+            names[name] = names.get(name, 0) + int(living)
+        dead, size = (sum(int(row[column]) for row in rows) for column in (2, 3))
+        return Stats(sum(names.values()), dead, size, names, self.name, version, server)
+
+    def purge(self, limit: int) -> int:
+        """As the port says; one statement or short transaction."""
+        return self._connections.write(lambda link: self._dialect.purge(link, limit))
+
+    def define_partition(self, name: str, policy: Policy) -> None:
+        """As the port says."""
+        changes = {field: value for field, value in policy._asdict().items() if value is not None}
+        if "default_ttl" in changes:
+            ttl = changes.pop("default_ttl")
+            changes["default_ttl_ms"] = None if ttl == NEVER else ttl
+        statement = self._writes(frozenset(changes))
+        parameters = self._dialect.parameters(name=name, version_floor=0, **changes)
+        self._connections.write(lambda link: self._dialect.define(link, statement, parameters))
+
+    def partitions(self) -> list[Partition]:
+        """As the port says."""
+        return [
+            Partition(
+                name,
+                None if default_ttl is None else timedelta(milliseconds=default_ttl),
+                namespace,
+                description,
+                self._dialect.moment(created_at),
+            )
+            for name, default_ttl, namespace, description, created_at in self._rows(self._reads.partitions, {})
+        ]
+
+    def drop_partition(self, name: str) -> int:
+        """As the port says: entries go in pieces, the rest together with the partition's row."""
+        removed = self.remove(name, Query(EVERYTHING))
+        return removed + self._connections.write(lambda link: self._dialect.drop(link, name))
+
+    def verify(self) -> list[Problem]:
+        """As the port says; reads every entry, in pages."""
+        return verification.problems(self._rows, self._dialect, self._reads)
+
+    def server_time(self) -> datetime:
+        """As the port says."""
+        return self._dialect.moment(self._rows(self._reads.server_time, self._dialect.parameters())[0][0])
+
+    def ping(self) -> None:
+        """As the port says."""
+        self._rows("SELECT 1", {})
+
+    def close(self) -> None:
+        """As the port says; a host's engine stays open."""
+        self._connections.close()
+
+    def _rows(self, sql: str, parameters: dict[str, Any]) -> Any:
+        return self._connections.read(lambda link: link.cursor.execute(sql, parameters).fetchall())
+
+

@@ -1,0 +1,223 @@
+"""SQLite: one writer at a time, many readers, the process's clock."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import BigInteger, Text, bindparam, func, literal_column, select
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql.expression import ColumnElement
+
+from agentmem.entries import Record
+from agentmem.errors import (
+    AgentMemError,
+    BackendError,
+    OutcomeUnknown,
+    PermissionDenied,
+    SchemaMismatch,
+    Unavailable,
+)
+from agentmem.keys import ANY, Pattern
+from agentmem.sql import sqlite_filters, statements
+from agentmem.sql.connections import Link, WriteLock
+from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.sqlite_writes import Writes, record
+from agentmem.sql.types import UtcDateTime, from_microseconds
+
+if TYPE_CHECKING:
+    from agentmem.commands import Command, Outcome
+    from agentmem.filters import Filter
+
+REMOVE_AT_ONCE = 2_000
+_GLOB_ESCAPES = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
+
+
+def clock() -> int:
+    """The process's UTC clock in microseconds (R21)."""
+    return time.time_ns() // 1000
+
+
+class SQLiteDialect(Dialect):
+    """The SQL repository's SQLite.
+
+    Args:
+        busy_timeout: how many seconds a writer waits for another, of this process or any other.
+    """
+
+    name = "sqlite"
+    error = sqlite3.Error
+    compiler = SQLiteDialect_pysqlite(paramstyle="named")
+    now: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
+
+    def __init__(self, *, busy_timeout: float, max_value_bytes: int) -> None:
+        self.busy_timeout = busy_timeout
+        self._lock = WriteLock()
+        self._writes = Writes(statements.names(self), max_value_bytes)
+
+    def prepare(self, link: Link) -> None:
+        """Driver autocommit: every transaction of ours is begun in so many words."""
+        raw = link.raw
+        link.proxy.info.setdefault("agentmem_isolation_level", raw.isolation_level)
+        raw.isolation_level = None
+        if "agentmem" not in link.proxy.info:
+            raw.create_function("agentmem_matches", 8, _matches, deterministic=True)
+            link.proxy.info["agentmem"] = True
+        link.cursor = raw.cursor()
+
+    def restore(self, link: Link) -> None:
+        """Leave the connection in the mode in which it was found."""
+        link.raw.isolation_level = link.proxy.info["agentmem_isolation_level"]
+
+    def recover(self, link: Link) -> bool:
+        """Roll back what an error left open."""
+        if link.raw.in_transaction:
+            link.raw.execute("ROLLBACK")
+        link.cursor = link.raw.cursor()
+        return True
+
+    def is_stale(self, link: Link) -> bool:
+        """A file is not cut off."""
+        return False
+
+    def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
+        """By SQLite's result codes (sqlite.org/rescode.html)."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Unavailable(f"the database is locked: no turn within {self.busy_timeout:g} s (option busy_timeout)")
+        if code == sqlite3.SQLITE_IOERR and uncertain:
+            return OutcomeUnknown(f"the file could not be written: {error}")
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+            return Unavailable(f"the database file cannot be used: {error}", retryable=code == sqlite3.SQLITE_FULL)
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+            return PermissionDenied(str(error))
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return Unavailable(f"the file is damaged or no SQLite database: {error}", retryable=False)
+        if "no such table" in str(error) or "no such column" in str(error):
+            return SchemaMismatch(f"{error}: run `agentmem db upgrade` on this database")
+        return BackendError(f"SQLite: {error}")
+
+    def parameters(self, **values: Any) -> dict[str, Any]:
+        """Every statement may ask for the clock."""
+        values["now"] = clock()
+        return values
+
+    def keys(self, keys: Sequence[str]) -> str:
+        """A JSON array: any number of keys is one parameter."""
+        return orjson.dumps(keys).decode()
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        """Membership in a JSON array."""
+        each = func.json_each(bindparam(name, type_=Text())).table_valued("value")
+        return column.in_(select(each.c.value))
+
+    def record(self, row: Row) -> Record:
+        """Timestamps are integers here."""
+        return record(row)
+
+    def moment(self, value: Any) -> datetime:
+        """An integer of microseconds."""
+        return from_microseconds(value)
+
+    def stored_moment(self, microseconds: int) -> int:
+        """As it is."""
+        return microseconds
+
+    def like(self, column: str, pattern: Pattern) -> tuple[str, dict[str, Any]]:
+        """GLOB: case-sensitive, `?` is a character; its own brackets are the only escape it knows."""
+        glob = "".join(
+            token.translate(_GLOB_ESCAPES) if isinstance(token, str) else "*" if token is ANY else "?"
+            for token in pattern.tokens
+        )
+        return f"{column} GLOB :glob", {"glob": glob}
+
+    def filter(self, where: Filter) -> tuple[str, dict[str, Any]]:
+        """SQLite's JSON functions narrow down, the evaluator itself decides (ADR 0007)."""
+        narrow, parameters = sqlite_filters.prefilter(where)
+        exact = "agentmem_matches(:filter, key, body, version, created_at, updated_at, expires_at, metadata)"
+        return f"{narrow} AND {exact}" if narrow else exact, {**parameters, "filter": where.text}
+
+    def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
+        """One transaction, begun with the writer's lock in hand."""
+        with _Immediate(self, link):
+            return self._writes.apply(link.cursor, partition, commands, clock())
+
+    def remove(
+        self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
+    ) -> tuple[int, str | None]:
+        """Remove the next piece in the order of keys."""
+        with _Immediate(self, link):
+            return self._writes.remove(link.cursor, partition, condition, parameters, clock(), REMOVE_AT_ONCE)
+
+    def purge(self, link: Link, limit: int) -> int:
+        """Oldest first, by the partial index."""
+        with _Immediate(self, link):
+            return self._writes.purge(link.cursor, limit, clock())
+
+    def drop(self, link: Link, partition: str) -> int:
+        """What was written since the entries were removed goes with the row."""
+        with _Immediate(self, link):
+            return self._writes.drop(link.cursor, partition, clock())
+
+    def define(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> None:
+        """Run one writing statement."""
+        with _Immediate(self, link):
+            link.cursor.execute(statement, parameters)
+
+    def server(self, link: Link) -> tuple[str, dict[str, Any]]:
+        """The library's version and the file's own account."""
+        answers: dict[str, Any] = {}
+        for pragma in ("journal_mode", "synchronous", "page_size", "page_count", "freelist_count"):
+            answers[pragma] = link.cursor.execute(f"PRAGMA {pragma}").fetchall()[0][0]
+        answers["file_bytes"] = answers["page_size"] * answers["page_count"]
+        answers["synchronous"] = ("off", "normal", "full", "extra")[answers["synchronous"]]
+        return sqlite3.sqlite_version, answers
+
+
+class _Immediate:
+    """`BEGIN IMMEDIATE … COMMIT` under the process's writer lock; an exception rolls back.
+
+    The lock between threads spares them SQLite's polling; the busy time-out is for other processes.
+    """
+
+    def __init__(self, dialect: SQLiteDialect, link: Link) -> None:
+        self._dialect = dialect
+        self._link = link
+
+    def __enter__(self) -> None:
+        dialect = self._dialect
+        if not dialect._lock.acquire(dialect.busy_timeout):
+            raise Unavailable(f"no turn to write within {dialect.busy_timeout:g} s (option busy_timeout)")
+        try:
+            self._link.cursor.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            dialect._lock.release()
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        link = self._link
+        try:
+            if error is None:
+                link.uncertain = True
+                link.cursor.execute("COMMIT")
+            elif link.raw.in_transaction:
+                link.raw.execute("ROLLBACK")
+        finally:
+            self._dialect._lock.release()
+
+
+def _matches(
+    where: str,
+    key: str,
+    body: str,
+    version: int,
+    created: int,
+    updated: int,
+    expires: int | None,
+    metadata: str | None,
+) -> bool:
+    return sqlite_filters.decide(where, record((key, body, version, created, updated, expires, metadata)))

@@ -1,0 +1,147 @@
+"""What SQLite does inside a write transaction, where nobody else writes: read, plan, store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from agentmem.commands import Command, Outcome, needs_body
+from agentmem.entries import Record
+from agentmem.plan import Context, Plan, plan
+from agentmem.sql.types import from_microseconds, to_microseconds
+
+_COLUMNS = "key, {body}, version, created_at, updated_at, expires_at, {metadata}"
+
+
+class Writes:
+    """The writing statements, for a cursor in a transaction that holds the writer's lock."""
+
+    def __init__(self, names: Mapping[str, str], max_value_bytes: int) -> None:
+        entries, partitions = names["entries"], names["partitions"]
+        self._max_value_bytes = max_value_bytes
+        among = f"FROM {entries} WHERE partition = :partition AND key IN (SELECT value FROM json_each(:keys))"
+        one = f"FROM {entries} WHERE partition = :partition AND key = :key"
+        full = _COLUMNS.format(body="body", metadata="metadata")
+        bare = _COLUMNS.format(body="NULL", metadata="NULL")
+        self._policy = f"SELECT default_ttl_ms, namespace, version_floor FROM {partitions} WHERE name = ?"
+        self._create = f"INSERT INTO {partitions} (name, version_floor, created_at) VALUES (?, 0, ?)"
+        self._select = {True: f"SELECT {full} {among}", False: f"SELECT {bare} {among}"}
+        self._select_one = {True: f"SELECT {full} {one}", False: f"SELECT {bare} {one}"}
+        self._store = (
+            f"INSERT INTO {entries} (partition, key, body, version, created_at, updated_at, expires_at, metadata) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (partition, key) DO UPDATE SET body = excluded.body, "
+            "version = excluded.version, created_at = excluded.created_at, updated_at = excluded.updated_at, "
+            "expires_at = excluded.expires_at, metadata = excluded.metadata"
+        )
+        self._delete = f"DELETE FROM {entries} WHERE partition = ? AND key = ?"
+        self._delete_among = f"DELETE {among}"
+        self._next = f"SELECT key, version, expires_at FROM {entries} WHERE partition = :partition AND key > :after"
+        self._dead = (
+            f"SELECT rowid, partition, version FROM {entries} WHERE expires_at IS NOT NULL AND expires_at <= ? "
+            "ORDER BY expires_at LIMIT ?"
+        )
+        self._delete_rows = f"DELETE FROM {entries} WHERE rowid IN (SELECT value FROM json_each(?))"
+        self._raise_floor = f"UPDATE {partitions} SET version_floor = max(version_floor, ?) WHERE name = ?"
+        self._count_living = (
+            f"SELECT count(*) FROM {entries} WHERE partition = ? AND (expires_at IS NULL OR expires_at > ?)"
+        )
+        self._drop_entries = f"DELETE FROM {entries} WHERE partition = ?"
+        self._drop_partition = f"DELETE FROM {partitions} WHERE name = ?"
+
+    def apply(self, cursor: Any, partition: str, commands: Sequence[Command], now: int) -> list[Outcome]:
+        """Run a batch through the planner and store what it amounts to."""
+        default_ttl, namespace, floor = self._partition(cursor, partition, now)
+        stored = self._stored(cursor, partition, commands)
+        context = Context(from_microseconds(now), default_ttl, namespace, self._max_value_bytes, floor)
+        result = plan(commands, stored, context)
+        self._write(cursor, partition, result)
+        self._remember(cursor, partition, result.lost_version, now)
+        return result.outcomes
+
+    def _partition(self, cursor: Any, partition: str, now: int) -> tuple[int | None, str | None, int]:
+        rows = cursor.execute(self._policy, (partition,)).fetchall()
+        if rows:
+            return rows[0]  # type: ignore[no-any-return]  # three columns of known types
+        cursor.execute(self._create, (partition, now))
+        return None, None, 0
+
+    def _stored(self, cursor: Any, partition: str, commands: Sequence[Command]) -> dict[str, Record]:
+        bodies = any(map(needs_body, commands))
+        if len(commands) == 1:
+            sql, parameters = self._select_one[bodies], {"partition": partition, "key": commands[0].key}
+        else:
+            keys = orjson.dumps([command.key for command in commands]).decode()
+            sql, parameters = self._select[bodies], {"partition": partition, "keys": keys}
+        return {row[0]: record(row) for row in cursor.execute(sql, parameters).fetchall()}
+
+    def _write(self, cursor: Any, partition: str, result: Plan) -> None:
+        if result.puts:
+            cursor.executemany(self._store, [_row(partition, record) for record in result.puts])
+        if result.deletes:
+            cursor.executemany(self._delete, [(partition, key) for key in result.deletes])
+
+    def _remember(self, cursor: Any, partition: str, lost_version: int, now: int) -> None:
+        # Only a version ahead of the clock could be given again (R12).
+        if lost_version >= now:
+            cursor.execute(self._raise_floor, (lost_version, partition))
+
+    def remove(
+        self, cursor: Any, partition: str, condition: str, parameters: Mapping[str, Any], now: int, limit: int
+    ) -> tuple[int, str | None]:
+        """Remove the next `limit` entries that meet the condition, in the order of keys."""
+        sql = f"{self._next} AND {condition} ORDER BY key LIMIT {limit:d}"
+        rows = cursor.execute(sql, {**parameters, "partition": partition, "now": now}).fetchall()
+        if not rows:
+            return 0, None
+        keys = orjson.dumps([row[0] for row in rows]).decode()
+        cursor.execute(self._delete_among, {"partition": partition, "keys": keys})
+        self._remember(cursor, partition, max(row[1] for row in rows), now)
+        living = sum(row[2] is None or row[2] > now for row in rows)
+        return living, rows[-1][0] if len(rows) == limit else None
+
+    def purge(self, cursor: Any, limit: int, now: int) -> int:
+        """Remove up to `limit` dead entries of any partition."""
+        rows = cursor.execute(self._dead, (now, limit)).fetchall()
+        if rows:
+            cursor.execute(self._delete_rows, (orjson.dumps([row[0] for row in rows]).decode(),))
+        for _, partition, version in rows:
+            self._remember(cursor, partition, version, now)
+        return len(rows)
+
+    def drop(self, cursor: Any, partition: str, now: int) -> int:
+        """Remove a partition's row and every entry that is left; how many of these lived."""
+        living = cursor.execute(self._count_living, (partition, now)).fetchall()[0][0]
+        cursor.execute(self._drop_entries, (partition,))
+        cursor.execute(self._drop_partition, (partition,))
+        return int(living)
+
+
+def record(row: Sequence[Any]) -> Record:
+    """A Record of the columns in Record's order, times in microseconds."""
+    key, body, version, created, updated, expires, metadata = row
+    return Record(
+        key,
+        body,
+        version,
+        from_microseconds(created),
+        from_microseconds(updated),
+        None if expires is None else from_microseconds(expires),
+        metadata,
+    )
+
+
+def _row(partition: str, entry: Record) -> tuple[Any, ...]:
+    return (
+        partition,
+        entry.key,
+        entry.body,
+        entry.version,
+        to_microseconds(entry.created_at),
+        to_microseconds(entry.updated_at),
+        None if entry.expires_at is None else to_microseconds(entry.expires_at),
+        entry.metadata,
+    )
+
+
