@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from agentmem import values
 
@@ -51,6 +51,10 @@ class Entry:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
+    _body: str | None
+    _codec: Codec | None
+    _metadata: str | None
+    _value: Any
 
     def __init__(self, record: Record, codec: Codec | None = None, key: str | None = None) -> None:
         put = object.__setattr__
@@ -94,7 +98,7 @@ class Entry:
     @property
     def body(self) -> str:
         """The exact JSON text that is stored."""
-        return self._body  # type: ignore[no-any-return]  # a slot, set in __init__
+        return cast("str", self._body)  # None in listings of keys alone, which make no entries
 
     def _identity(self) -> tuple[object, ...]:
         return (self.key, self.version, self._body, self._metadata, self.created_at, self.updated_at, self.expires_at)
@@ -190,7 +194,8 @@ class Problem:
     """Something that `memory.check()` found wrong in a store's books.
 
     Attributes:
-        kind: a stable word: `corrupt_value`, `corrupt_metadata`, `invalid_key`, `version`, `timestamps`, `orphan`, `index`.
+        kind: a stable word: `corrupt_value`, `corrupt_metadata`, `invalid_key`, `version`, `timestamps`, `orphan`,
+            `index`.
         partition: where.
         key: which entry, or None for the partition itself.
         detail: what was found, for people.

@@ -1,27 +1,27 @@
 """Everything that agentmem raises: one tree, so that `except AgentMemError` catches all of it.
 
-    AgentMemError
-    ├── InvalidArgument (ValueError)        refused before any I/O; nothing was changed
-    │   ├── InvalidKey                      R1, R5: a key or a partition's name
-    │   ├── InvalidPattern                  R3
-    │   ├── NamespaceError                  R4
-    │   ├── InvalidValue                    R7: names the path of the offender
-    │   ├── ValueTooLarge                   R8
-    │   ├── InvalidTTL                      R19
-    │   ├── InvalidFilter                   R25
-    │   ├── InvalidCursor                   R26
-    │   └── ConfigurationError              R31: an option, a URL, a missing driver
-    ├── InvalidOperation                    R14: the stored value does not bear the operation
-    │   └── CounterOverflow (OverflowError)
-    ├── VersionConflict                     R13, R16: another writer was first
-    ├── CorruptEntry                        R10: what is stored cannot be decoded
-    ├── Unavailable                         the backend did not answer; the call was not applied
-    │   └── PoolTimeout (TimeoutError)      R32
-    ├── OutcomeUnknown                      R18: a write was sent and its reply was lost
-    ├── SchemaMismatch                      the database's schema is not this version's
-    ├── PermissionDenied                    the server, or a scoped handle, refuses
-    ├── Closed                              R35
-    └── BackendError                        anything else that a driver reports
+AgentMemError
+├── InvalidArgument (ValueError)        refused before any I/O; nothing was changed
+│   ├── InvalidKey                      R1, R5: a key or a partition's name
+│   ├── InvalidPattern                  R3
+│   ├── NamespaceError                  R4
+│   ├── InvalidValue                    R7: names the path of the offender
+│   ├── ValueTooLarge                   R8
+│   ├── InvalidTTL                      R19
+│   ├── InvalidFilter                   R25
+│   ├── InvalidCursor                   R26
+│   └── ConfigurationError              R31: an option, a URL, a missing driver
+├── InvalidOperation                    R14: the stored value does not bear the operation
+│   └── CounterOverflow (OverflowError)
+├── VersionConflict                     R13, R16: another writer was first
+├── CorruptEntry                        R10: what is stored cannot be decoded
+├── Unavailable                         the backend did not answer; the call was not applied
+│   └── PoolTimeout (TimeoutError)      R32
+├── OutcomeUnknown                      R18: a write was sent and its reply was lost
+├── SchemaMismatch                      the database's schema is not this version's
+├── PermissionDenied                    the server, or a scoped handle, refuses
+├── Closed                              R35
+└── BackendError                        anything else that a driver reports
 """
 
 from __future__ import annotations

@@ -119,22 +119,22 @@ def step(command: Command, stored: Record | None, context: Context) -> tuple[Out
         keys.check_namespace(command.key, context.namespace)
     match command:
         case PutCommand():
-            _expect(command.key, command.if_version, command.if_absent, current)
-            return _written(_store(command.key, command.body, command.ttl, command.metadata, stored, context))
+            _expect(command.key, command.if_version, current, absent=command.if_absent)
+            return _written(_store(command, command.body, command.metadata, stored, context))
         case DeleteCommand():
-            _expect(command.key, command.if_version, False, current)
+            _expect(command.key, command.if_version, current)
             after = None if current is not None else stored
             return Outcome(current is not None, current if command.returning else None), after
         case TouchCommand():
             if current is None:
                 return Outcome(False, None), stored
-            record = _store(command.key, cast("str", current.body), command.ttl, KEEP_METADATA, stored, context)
+            record = _store(command, cast("str", current.body), KEEP_METADATA, stored, context)
             return Outcome(True, record), record
         case CheckCommand():
-            _expect(command.key, command.version, command.version is None, current)
+            _expect(command.key, command.version, current, absent=command.version is None)
             return Outcome(None, None), stored
     value, body = _computed(command, current, context)
-    record = _store(command.key, body, command.ttl, KEEP_METADATA, stored, context)
+    record = _store(command, body, KEEP_METADATA, stored, context)
     return Outcome(value, record), record
 
 
@@ -142,7 +142,7 @@ def _written(record: Record) -> tuple[Outcome, Record]:
     return Outcome(None, record), record
 
 
-def _expect(key: str, version: int | None, absent: bool, current: Record | None) -> None:
+def _expect(key: str, version: int | None, current: Record | None, *, absent: bool = False) -> None:
     if absent:
         if current is not None:
             raise VersionConflict(key, None, current)
@@ -150,19 +150,25 @@ def _expect(key: str, version: int | None, absent: bool, current: Record | None)
         raise VersionConflict(key, version, current)
 
 
-def _store(key: str, body: str, ttl: int, metadata: str | None, stored: Record | None, context: Context) -> Record:
+def _store(
+    put: PutCommand | IncrementCommand | AppendCommand | MergeCommand | TouchCommand,
+    body: str,
+    metadata: str | None,
+    stored: Record | None,
+    context: Context,
+) -> Record:
     now = context.now
     current = stored if is_alive(stored, now) else None
     previous = max(context.version_floor, stored.version if stored is not None else 0)
     if metadata == KEEP_METADATA:
         metadata = current.metadata if current is not None else None
     return Record(
-        key,
+        put.key,
         body,
         max(previous + 1, microseconds(now)),
         now if current is None else current.created_at,
         now,
-        _expiry(ttl, current, context),
+        _expiry(put.ttl, current, context),
         metadata,
     )
 

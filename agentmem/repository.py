@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 from agentmem.entries import Partition, Problem, Record, Stats
 
@@ -65,7 +65,7 @@ class Slice(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What `define_partition` sets; None in a field leaves what stands, `default_ttl` as in agentmem.ttl (NEVER clears it)."""
+    """What `define_partition` sets. None in a field leaves what stands; `default_ttl` is as in agentmem.ttl."""
 
     default_ttl: int | None = None
     namespace: str | None = None
@@ -173,12 +173,10 @@ class Repository(ABC):
     def close(self) -> None:
         """Release every connection that the repository opened. Idempotent; other methods raise Closed afterwards."""
 
-    def __enter__(self) -> Repository:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, ProgrammingError
 
-from agentmem.errors import ConfigurationError
+from agentmem.errors import ConfigurationError, Unavailable
 from agentmem.sql import schema
 from agentmem.sql.connections import Connections
 from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from agentmem.sql.dialect import Dialect
 
 
+_PYSQLITE_PARAMETERS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
+
+
 def open_url(url: str, options: dict[str, Any]) -> SQLRepository:
     """Open a database by URL, and see to its schema.
 
@@ -31,17 +34,22 @@ def open_url(url: str, options: dict[str, Any]) -> SQLRepository:
         Unavailable, PermissionDenied: the database cannot be reached.
     """
     try:
-        parsed = normalised(make_url(url))
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise ConfigurationError(f"not a database URL: {redact(url)}") from error
+        parsed = make_url(url)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # Not `from` the error: it may show a part of a password, taken for a port.
+        raise ConfigurationError(f"not a database URL: {redact(url)}") from None
+    if "\0" in url:
+        raise ConfigurationError(f"not a database URL: {redact(url)!r} holds a NUL")
+    parsed = normalised(parsed)
     return _open_sqlite(parsed, options) if parsed.drivername.startswith("sqlite") else _open_postgres(parsed, options)
 
 
 def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
     options = read_options(SQLiteOptions, given)
     memory = is_memory(url)
+    _check_parameters(url)
     if not memory and options.create != "never":
-        Path(str(url.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(str(url.database))
     dialect = _sqlite_dialect(options)
     connections = Connections(
         sqlite_engine(url, options),
@@ -50,8 +58,27 @@ def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
         timeout=options.pool_timeout,
         keep=not memory,
         own=True,
+        renew=_upgrade if memory else None,
     )
     return _opened(connections, dialect, options, create=options.create != "never")
+
+
+def _check_parameters(url: URL) -> None:
+    """The driver's own parameters are set by our options, and SQLite's are for `file:` names."""
+    is_uri = "uri" in url.query
+    unknown = sorted(name for name in url.query if name != "uri" and (not is_uri or name in _PYSQLITE_PARAMETERS))
+    if unknown:
+        known = ", ".join(sorted(SQLiteOptions.model_fields))
+        raise ConfigurationError(f"unknown URL parameter {unknown[0]!r}; this backend takes the options {known}")
+
+
+def _make_folder(database: str) -> None:
+    if database.startswith("file:"):
+        return  # SQLite's own way to name a file, which it reads itself
+    try:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the folder of the database cannot be made: {error}", retryable=False) from error
 
 
 def _open_postgres(url: URL, given: dict[str, Any]) -> SQLRepository:
@@ -114,13 +141,28 @@ def _see_to_schema(connections: Connections, dialect: Dialect, *, create: bool) 
     engine = connections.engine
     try:
         with engine.connect() as connection:
+            _check_encoding(connection)
             revision = schema.read_revision(connection)
     except DBAPIError as error:
         original = error.orig if isinstance(error.orig, Exception) else error
+        if isinstance(error, ProgrammingError) and not getattr(original, "sqlstate", ""):
+            raise ConfigurationError(f"the driver refuses its parameters: {original}") from error
         raise dialect.translate(original, broken=True, uncertain=False) from error
     if create and revision in (None, *schema.KNOWN[:-1]):
-        from agentmem.sql import migrations
-
-        migrations.upgrade(engine)
+        _upgrade(engine)
     else:
         schema.compare(revision, engine.url)
+
+
+def _upgrade(engine: Engine) -> None:
+    from agentmem.sql import migrations
+
+    migrations.upgrade(engine)
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Order by code point and `?` as one character (R2, R3) need UTF-8."""
+    question = "SHOW server_encoding" if connection.dialect.name == "postgresql" else "PRAGMA encoding"
+    encoding = connection.exec_driver_sql(question).scalar_one()
+    if encoding not in ("UTF8", "UTF-8"):
+        raise ConfigurationError(f"the database's encoding is {encoding}; agentmem needs UTF-8")

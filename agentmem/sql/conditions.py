@@ -1,4 +1,4 @@
-"""A query as SQL conditions with `:name` parameters, equal texts for equal shapes so that compiled statements are kept."""
+"""A query as SQL conditions with `:name` parameters: equal texts for equal shapes, so that statements are kept."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ connections, and only a host's engine, or one in memory, goes through its own po
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IDLE_CHECK_SECONDS = 1.0
-"""A connection that rested longer is looked at (no round trip) before it is used."""
-
 
 class Link:
     """A driver connection with the one cursor that its borrower uses.
@@ -40,13 +37,12 @@ class Link:
             certainly applied nothing.
     """
 
-    __slots__ = ("cursor", "proxy", "raw", "rested_at", "uncertain")
+    __slots__ = ("cursor", "proxy", "raw", "uncertain")
 
     def __init__(self, proxy: PoolProxiedConnection) -> None:
         self.proxy = proxy
         self.raw: Any = proxy.driver_connection
         self.cursor: Any = None
-        self.rested_at = 0.0
         self.uncertain = False
 
 
@@ -83,14 +79,23 @@ class Connections:
     Args:
         engine: opens connections.
         driver: knows them.
-        capacity: how many may be open at once; more borrowers wait. Ignored when `keep` is False: the engine's pool decides.
+        capacity: how many may be open at once; more borrowers wait. When `keep` is False, the engine's pool decides.
         timeout: how many seconds a borrower waits, then PoolTimeout.
         keep: whether connections stay open between calls; False for a host's engine and for SQLite in memory.
         own: whether the engine is ours to dispose of.
+        renew: makes the schema anew in a forked child; for a database that lives in the process alone.
     """
 
     def __init__(
-        self, engine: Engine, driver: Driver, *, capacity: int, timeout: float, keep: bool, own: bool
+        self,
+        engine: Engine,
+        driver: Driver,
+        *,
+        capacity: int,
+        timeout: float,
+        keep: bool,
+        own: bool,
+        renew: Callable[[Engine], object] | None = None,
     ) -> None:
         self.engine = engine
         self._driver = driver
@@ -98,11 +103,14 @@ class Connections:
         self._timeout = timeout
         self._keep = keep
         self._own = own
+        self._renew = renew
         self._closed = False
         self._reset()
         _alive.add(self)
 
     def _reset(self) -> None:
+        self._pending_renewal: deque[Callable[[Engine], object]] = deque()
+        self._renewal = threading.Lock()
         self._idle: deque[Link] = deque()
         self._permits: SimpleQueue[None] = SimpleQueue()
         for _ in range(self._capacity if self._keep else 0):
@@ -138,6 +146,7 @@ class Connections:
         if self._closed:
             raise Closed("this memory was closed")
         if not self._keep:
+            self._renew_once()
             return self._open()
         try:
             self._permits.get(timeout=self._timeout)
@@ -152,13 +161,20 @@ class Connections:
             self._permits.put(None)
             raise
 
+    def _renew_once(self) -> None:
+        if self._pending_renewal:
+            with self._renewal:
+                if self._pending_renewal:
+                    self._pending_renewal[0](self.engine)
+                    self._pending_renewal.clear()
+
     def _rested(self) -> Link | None:
         while True:
             try:
                 link = self._idle.pop()
             except IndexError:
                 return None
-            if time.monotonic() - link.rested_at < IDLE_CHECK_SECONDS or not self._driver.is_stale(link):
+            if not self._driver.is_stale(link):
                 link.uncertain = False
                 return link
             self._discard(link)
@@ -188,13 +204,9 @@ class Connections:
             self._driver.restore(link)
             link.proxy.close()
             return
-        if self._closed:
-            self._discard(link)
-        else:
-            link.rested_at = time.monotonic()
-            self._idle.append(link)
-            if self._closed:  # closed between the two lines above: nobody else would find this one
-                self._close_idle()
+        self._idle.append(link)
+        if self._closed:  # and perhaps emptied before the line above: nobody else would find this one
+            self._close_idle()
         self._permits.put(None)
 
     def _release_failed(self, link: Link) -> bool:
@@ -214,10 +226,9 @@ class Connections:
         return False
 
     def _discard(self, link: Link) -> None:
-        try:
+        # It is being thrown away: how it ends does not matter.
+        with contextlib.suppress(self._driver.error, SQLAlchemyError):
             link.proxy.invalidate()
-        except (self._driver.error, SQLAlchemyError):
-            pass  # it is being thrown away: how it ends does not matter
 
     def _close_idle(self) -> None:
         while True:
@@ -239,6 +250,8 @@ class Connections:
         self._reset()
         if self._own:
             self.engine.dispose(close=False)
+        if self._renew is not None:
+            self._pending_renewal.append(self._renew)
 
 
 _alive: weakref.WeakSet[Connections] = weakref.WeakSet()

@@ -67,8 +67,10 @@ class Dialect(Driver):
         """As Repository.apply."""
 
     @abstractmethod
-    def remove(self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]) -> tuple[int, str | None]:
-        """Remove one bounded piece of what a condition covers; how many lived, and the last key if more may follow."""
+    def remove(
+        self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
+    ) -> tuple[int, str | None]:
+        """Remove a bounded piece of what a condition covers; how many lived, and the last key if more may follow."""
 
     @abstractmethod
     def purge(self, link: Link, limit: int) -> int:
@@ -76,7 +78,7 @@ class Dialect(Driver):
 
     @abstractmethod
     def drop(self, link: Link, partition: str) -> int:
-        """Remove the partition's row and what was written to it meanwhile, with no writer in between; how many lived."""
+        """Remove the partition's row and what was written meanwhile, with no writer in between; how many lived."""
 
     @abstractmethod
     def define(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -76,13 +77,18 @@ def postgres_engine(url: URL, options: PostgresOptions) -> Engine:
 
 
 def normalised(url: URL) -> URL:
-    """The URL with the driver that agentmem uses.
+    """The URL with the driver that agentmem uses, and a file's name in full where it begins with `~`.
 
     Raises:
-        ConfigurationError: another driver was asked for.
+        ConfigurationError: another driver was asked for, or a password was not quoted.
     """
     wanted = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
     name = wanted.get(url.drivername, url.drivername)
     if name not in wanted.values():
         raise ConfigurationError(f"agentmem speaks {', '.join(sorted(wanted.values()))}, not {url.drivername}")
+    if "@" in (url.host or ""):
+        # What follows an @ in a password; an error of the driver would show it as the host that cannot be found.
+        raise ConfigurationError("the password in the URL is not quoted: @ is written as %40")
+    if name == "sqlite+pysqlite" and (url.database or "").startswith("~"):
+        url = url.set(database=str(Path(str(url.database)).expanduser()))
     return url.set(drivername=name)

@@ -97,10 +97,18 @@ def put_if_version(names: Mapping[str, str]) -> str:
 def delete(names: Mapping[str, str], *, bodies: bool) -> str:
     """Whether it lived and, on request, what it was; a dead row goes as well."""
     columns = COLUMNS if bodies else "key"
-    returning = f"e.partition, {ALIVE} AS alive, {E_COLUMNS}" if bodies else f"e.partition, {ALIVE} AS alive, e.key, e.version"
+    returning = f"e.partition, {ALIVE} AS alive, {E_COLUMNS if bodies else 'e.key, e.version'}"
     return (
         f"WITH gone AS (DELETE FROM {{entries}} e WHERE {_AT_ROW} RETURNING {returning}), floor AS ({_FLOOR}) "
         f"SELECT alive, {columns} FROM gone"
+    ).format_map(names)
+
+
+def delete_partition(names: Mapping[str, str]) -> str:
+    """Every entry of a partition; how many lived."""
+    return (
+        "WITH gone AS (DELETE FROM {entries} e WHERE partition = %(partition)s "
+        f"RETURNING {ALIVE} AS alive) SELECT count(*) FILTER (WHERE alive) FROM gone"
     ).format_map(names)
 
 

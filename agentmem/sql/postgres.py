@@ -17,13 +17,14 @@ from agentmem.entries import Record
 from agentmem.errors import (
     AgentMemError,
     BackendError,
-    CounterOverflow,
+    ConfigurationError,
     OutcomeUnknown,
     PermissionDenied,
     SchemaMismatch,
     Unavailable,
 )
 from agentmem.keys import ANY, Pattern
+from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
 from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from agentmem.filters import Filter
 
 REMOVE_AT_ONCE = 2_000
+ROLLED_BACK_ATTEMPTS = 8
 _LIKE_ESCAPES = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
 
 
@@ -48,7 +50,7 @@ class PostgresDialect(Dialect):
 
     name = "postgresql"
     error = psycopg.Error
-    compiler = PGDialect_psycopg()
+    compiler = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
     now: ColumnElement[datetime] = server_now()
 
     def __init__(self, *, prepare_threshold: int | None, max_value_bytes: int) -> None:
@@ -99,20 +101,21 @@ class PostgresDialect(Dialect):
         """By SQLSTATE (PostgreSQL manual, appendix A); without one it was the connection that failed."""
         state = getattr(error, "sqlstate", None) or ""
         text = str(error).strip() or type(error).__name__
+        if broken and uncertain:
+            # Even "terminating connection" may come after the commit, from a wait for a synchronous standby.
+            return OutcomeUnknown(f"the connection broke before the reply: {text}")
         if state in ("28P01", "28000", "42501"):
             return PermissionDenied(text)
         if state in ("42P01", "42703", "3F000"):
             return SchemaMismatch(f"{text}: run `agentmem db upgrade` on this database")
-        if state == "22003":
-            return CounterOverflow("", "the counter would leave the range of int64")
         if state == "3D000":
             return Unavailable(text, retryable=False)
         if state[:2] in ("08", "53", "57", "40", "55", "25"):
             return Unavailable(text)
         if state:
             return BackendError(f"PostgreSQL: {text} (SQLSTATE {state})")
-        if broken and uncertain:
-            return OutcomeUnknown(f"the connection broke before the reply: {text}")
+        if broken and isinstance(error, psycopg.ProgrammingError):
+            return ConfigurationError(f"the connection's parameters: {text}")
         if broken or isinstance(error, psycopg.OperationalError):
             return Unavailable(text)
         return BackendError(f"psycopg: {text}")
@@ -155,6 +158,16 @@ class PostgresDialect(Dialect):
 
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One statement where one will do, else one transaction."""
+        for attempt in rounds(ROLLED_BACK_ATTEMPTS):
+            try:
+                return self._apply(link, partition, commands)
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                # The server has rolled all of it back, so that trying again applies nothing twice (R18).
+                if attempt + 1 == ROLLED_BACK_ATTEMPTS or not self.recover(link):
+                    raise
+        raise AssertionError("rounds yields at least once")
+
+    def _apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         if len(commands) == 1:
             outcome = self._single.apply(link, partition, commands[0])
             if outcome is not None:
@@ -186,4 +199,3 @@ class PostgresDialect(Dialect):
         fields = ("database_bytes", "table_bytes", "index_bytes", "connections", "max_connections")
         settings = ("fsync", "synchronous_commit", "timezone", "server_encoding")
         return row[0], dict(zip((*fields, *settings), row[1:], strict=True))
-

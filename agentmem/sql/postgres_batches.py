@@ -18,12 +18,16 @@ from agentmem.commands import (
 from agentmem.entries import Record
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
+from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 from agentmem.ttl import KEEP
 
 if TYPE_CHECKING:
     from agentmem.sql.connections import Link
 
-STAGE_FROM = 5_000
+# A host's default isolation may be stricter: our row locks do that work, and a snapshot that is older than they would
+# only add failures.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+STAGE_FROM = 1_000
 """From this many puts on, COPY into a temporary table pays for creating it."""
 
 
@@ -52,12 +56,11 @@ class Batches:
         self._delete = f"DELETE FROM {entries} WHERE partition = %(partition)s AND key = ANY(%(keys)s::text[])"
         self._raise_floor = (
             f"UPDATE {partitions} SET version_floor = GREATEST(version_floor, %(version)s) WHERE name = %(partition)s "
-            f"AND %(version)s >= {fragments.CLOCK}"
+            f"AND %(version)s >= {CLOCK}"
         )
         self._drop = (
             f"LOCK TABLE {entries} IN SHARE ROW EXCLUSIVE MODE",
-            f"WITH gone AS (DELETE FROM {entries} e WHERE partition = %(partition)s RETURNING {fragments.ALIVE} AS alive) "
-            "SELECT count(*) FILTER (WHERE alive) FROM gone",
+            fragments.delete_partition(names),
             f"DELETE FROM {partitions} WHERE name = %(partition)s",
         )
 
@@ -107,37 +110,51 @@ class Batches:
             return link.cursor.execute(self._put_staged, {"partition": partition, "ttl": ttl}).fetchall()
 
     def _apply_planned(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome] | None:
-        cursor = link.cursor
+        """Two round trips: read under locks, write and commit. An exception leaves the roll-back to the keeper."""
+        stored, created, policy = self._read(link, partition, commands)
+        if not policy:
+            link.cursor.execute("ROLLBACK")
+            return None
+        now, default_ttl, namespace, floor = policy[0]
+        context = Context(now.astimezone(UTC), default_ttl, namespace, self._max_value_bytes, floor)
+        result = plan(commands, stored, context)
+        self._write(link, partition, result, created, stored)
+        return result.outcomes
+
+    def _read(
+        self, link: Link, partition: str, commands: Sequence[Command]
+    ) -> tuple[dict[str, Record], list[str], list[Any]]:
+        """Lock the keys and read them, then the policy and the clock: one round trip, BEGIN included."""
         keys = list({command.key: None for command in commands})
         created = list({c.key: None for c in commands if not isinstance(c, DeleteCommand | TouchCommand)})
         bodies = any(map(needs_body, commands))
-        with _Transaction(link):
+        execute = link.raw.execute
+        with link.raw.pipeline():
+            execute(BEGIN)
             if created:
-                cursor.execute(self._placeholders, {"partition": partition, "keys": created})
-            rows = cursor.execute(self._lock[bodies], {"partition": partition, "keys": keys}).fetchall()
-            policy = cursor.execute(self._policy, {"partition": partition}).fetchall()
-            if not policy:
-                raise _MissingPartition
-            now, default_ttl, namespace, floor = policy[0]
-            stored = {row[0]: record(row) for row in rows}
-            context = Context(now.astimezone(UTC), default_ttl, namespace, self._max_value_bytes, floor)
-            result = plan(commands, stored, context)
-            self._write(cursor, partition, result, created, stored)
-            return result.outcomes
-        return None
+                execute(self._placeholders, {"partition": partition, "keys": created})
+            rows = execute(self._lock[bodies], {"partition": partition, "keys": keys})
+            policy = execute(self._policy, {"partition": partition})
+        return {row[0]: record(row) for row in rows.fetchall()}, created, policy.fetchall()
 
     def _write(
-        self, cursor: Any, partition: str, result: Plan, created: Sequence[str], stored: Mapping[str, Record]
+        self, link: Link, partition: str, result: Plan, created: Sequence[str], stored: Mapping[str, Record]
     ) -> None:
-        if result.puts:
-            cursor.execute(self._store, {"partition": partition, **_arrays(result.puts)})
+        """Store what was planned and commit: one round trip."""
         kept = {entry.key for entry in result.puts}
         placeholders = [key for key in created if key not in kept and stored[key].version == 0]
         gone = list({*result.deletes, *placeholders})
-        if gone:
-            cursor.execute(self._delete, {"partition": partition, "keys": gone})
-        if result.lost_version:
-            cursor.execute(self._raise_floor, {"partition": partition, "version": result.lost_version})
+        execute = link.raw.execute
+        link.uncertain = True
+        with link.raw.pipeline():
+            if result.puts:
+                execute(self._store, {"partition": partition, **_arrays(result.puts)})
+            if gone:
+                execute(self._delete, {"partition": partition, "keys": gone})
+            if result.lost_version:
+                execute(self._raise_floor, {"partition": partition, "version": result.lost_version})
+            execute("COMMIT")
+        link.uncertain = False
 
     def remove(
         self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any], limit: int
@@ -163,10 +180,6 @@ class Batches:
         return int(living)
 
 
-class _MissingPartition(Exception):
-    """Nothing can be written to a partition that is not registered; the transaction rolls back."""
-
-
 class _Transaction:
     """`BEGIN … COMMIT` on an autocommit connection; an exception leaves the roll-back to the connection's keeper."""
 
@@ -174,17 +187,13 @@ class _Transaction:
         self._link = link
 
     def __enter__(self) -> None:
-        self._link.cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        self._link.cursor.execute(BEGIN)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self._link.uncertain = True
             self._link.cursor.execute("COMMIT")
             self._link.uncertain = False
-        elif isinstance(error, _MissingPartition):
-            self._link.cursor.execute("ROLLBACK")
-            return True
-        return False
 
 
 def plain_puts(commands: Sequence[Command]) -> list[PutCommand] | None:

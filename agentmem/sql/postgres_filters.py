@@ -59,13 +59,15 @@ class _Translator:
     def operand(self, field: Field) -> str:
         if field.root not in ("value", "metadata"):
             return field.root
+        if len(field.path) > values.MAX_LEVELS:
+            return "CAST(NULL AS jsonb)"  # nothing nests so deep, and so long a chain would not parse
         found = "value" if field.root == "value" else f"({_METADATA})"
+        if any(isinstance(step, int) for step in field.path):
+            # The operator -> takes a scalar for an array of one; a strict path does not, and silently finds nothing.
+            path = self.bind(_strict_path(field.path), "jsonpath")
+            return f"jsonb_path_query_first({found}, {path}, '{{}}', TRUE)"
         for step in field.path:
-            if isinstance(step, int):
-                # A jsonb scalar is an array of one to the operator.
-                found = f"(CASE jsonb_typeof({found}) WHEN 'array' THEN {found} -> {self.bind(step, 'integer')} END)"
-            else:
-                found = f"({found} -> {self.bind(step, 'text')})"
+            found = f"({found} -> {self.bind(step, 'text')})"
         return found
 
     def membership(self, field: Field, operands: tuple[Any, ...]) -> str:
@@ -86,9 +88,11 @@ class _Translator:
             return self.contains(found, operand)
         text = _TEXT.format(j=found)
         if op == "startswith":
-            return f"CASE jsonb_typeof({found}) WHEN 'string' THEN starts_with({text}, {self.bind(operand, 'text')}) END"
+            holds = f"starts_with({text}, {self.bind(operand, 'text')})"
+            return f"CASE jsonb_typeof({found}) WHEN 'string' THEN {holds} END"
         if isinstance(operand, str):
-            return f"CASE jsonb_typeof({found}) WHEN 'string' THEN {text} {_OPERATORS[op]} {self.bind(operand, 'text')} END"
+            holds = f"{text} {_OPERATORS[op]} {self.bind(operand, 'text')}"
+            return f"CASE jsonb_typeof({found}) WHEN 'string' THEN {holds} END"
         number = self.bind(_encode(operand), "numeric")
         return f"CASE jsonb_typeof({found}) WHEN 'number' THEN CAST({found} AS numeric) {_OPERATORS[op]} {number} END"
 
@@ -113,6 +117,10 @@ class _Translator:
         if not isinstance(operand, datetime):
             return f"{field.root} IS NULL"
         return f"{field.root} {_OPERATORS[op]} {self.bind(operand, 'timestamptz')}"
+
+
+def _strict_path(path: tuple[str | int, ...]) -> str:
+    return "strict $" + "".join(f"[{step}]" if isinstance(step, int) else f".{_encode(step)}" for step in path)
 
 
 def _joined(parts: list[str], word: str, empty: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from agentmem.commands import (
     KEEP_METADATA,
     Command,
@@ -18,7 +20,7 @@ from agentmem.commands import (
     Outcome,
     PutCommand,
 )
-from agentmem.errors import VersionConflict
+from agentmem.errors import CounterOverflow, VersionConflict
 from agentmem.plan import INT64_MAX, INT64_MIN
 from agentmem.sql import fragments
 from agentmem.sql.postgres_batches import record
@@ -113,7 +115,10 @@ class Single:
             "total": total,
             "ttl": command.ttl,
         }
-        row = self._run(link, self._increment, parameters)
+        try:
+            row = self._run(link, self._increment, parameters)
+        except psycopg.errors.NumericValueOutOfRange as error:
+            raise CounterOverflow(command.key, "the counter would leave the range of int64") from error
         if row is None:
             return None
         return Outcome(int(row[1]), record(row))

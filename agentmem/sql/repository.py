@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EVERYTHING = Pattern.under("")
+MOST_ROWS = 2**63 - 1
+"""What both databases take for LIMIT; a caller's own may be any number."""
 
 
 class SQLRepository(Repository):
-    """Partitions and entries in two tables (agentmem.sql.models). As the port says; what differs:
+    """Partitions and entries in two tables (agentmem.sql.models).
 
     SQLite has one writer at a time; others wait up to `busy_timeout`. PostgreSQL locks rows, in the order of keys.
     `remove` works in pieces of 2,000 entries, each atomic.
@@ -79,7 +81,9 @@ class SQLRepository(Repository):
         conditions = conditions_of(dialect, query, after)
         by_key = query.order == "key"
         sql = self._reads.scan(tuple(conditions.texts), by_key=by_key, descending=query.descending, bodies=bodies)
-        rows = self._rows(sql, dialect.parameters(partition=partition, limit=limit, **conditions.parameters))
+        rows = self._rows(
+            sql, dialect.parameters(partition=partition, limit=min(limit, MOST_ROWS), **conditions.parameters)
+        )
         if by_key:
             return Slice([dialect.record(row) for row in rows])
         records = [dialect.record(row[:-1]) for row in rows]
@@ -131,7 +135,7 @@ class SQLRepository(Repository):
 
     def purge(self, limit: int) -> int:
         """As the port says; one statement or short transaction."""
-        return self._connections.write(lambda link: self._dialect.purge(link, limit))
+        return self._connections.write(lambda link: self._dialect.purge(link, min(limit, MOST_ROWS)))
 
     def define_partition(self, name: str, policy: Policy) -> None:
         """As the port says."""
@@ -179,5 +183,3 @@ class SQLRepository(Repository):
 
     def _rows(self, sql: str, parameters: dict[str, Any]) -> Any:
         return self._connections.read(lambda link: link.cursor.execute(sql, parameters).fetchall())
-
-

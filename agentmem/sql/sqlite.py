@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import BigInteger, Text, bindparam, func, literal_column, select
+from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -151,7 +151,7 @@ class SQLiteDialect(Dialect):
     ) -> tuple[int, str | None]:
         """Remove the next piece in the order of keys."""
         with _Immediate(self, link):
-            return self._writes.remove(link.cursor, partition, condition, parameters, clock(), REMOVE_AT_ONCE)
+            return self._writes.remove(link.cursor, partition, condition, parameters, now=clock(), limit=REMOVE_AT_ONCE)
 
     def purge(self, link: Link, limit: int) -> int:
         """Oldest first, by the partial index."""
@@ -210,14 +210,5 @@ class _Immediate:
             self._dialect._lock.release()
 
 
-def _matches(
-    where: str,
-    key: str,
-    body: str,
-    version: int,
-    created: int,
-    updated: int,
-    expires: int | None,
-    metadata: str | None,
-) -> bool:
-    return sqlite_filters.decide(where, record((key, body, version, created, updated, expires, metadata)))
+def _matches(where: str, *row: Any) -> bool:
+    return sqlite_filters.decide(where, record(row))

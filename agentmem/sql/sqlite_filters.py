@@ -16,6 +16,8 @@ from agentmem.entries import Record
 from agentmem.filters import And, Compare, Field, Filter, In, loads, matches
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
+_MOST_CONDITIONS = 100
+"""SQLite takes no expression that is deeper than 1,000, and each AND adds a level."""
 _EXACT_BELOW = 2**53
 _MARGIN = 1e-9
 _OPERATORS = {"gt": ">=", "gte": ">=", "lt": "<=", "lte": "<="}
@@ -31,7 +33,7 @@ def decide(where: str, record: Record) -> bool:
 def prefilter(where: Filter) -> tuple[str, dict[str, Any]]:
     """A condition that every matching entry meets, or "" for none, and its parameters."""
     parameters: dict[str, Any] = {}
-    parts = where.parts if isinstance(where, And) else (where,)
+    parts = where.parts[:_MOST_CONDITIONS] if isinstance(where, And) else (where,)
     conditions = [condition for part in parts if (condition := _condition(part, parameters))]
     # json_extract raises on a text that is no JSON; CASE alone guarantees that it is not asked.
     return " AND ".join(f"CASE WHEN json_valid(body) THEN {each} ELSE 0 END" for each in conditions), parameters

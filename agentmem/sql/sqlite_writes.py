@@ -88,7 +88,7 @@ class Writes:
             cursor.execute(self._raise_floor, (lost_version, partition))
 
     def remove(
-        self, cursor: Any, partition: str, condition: str, parameters: Mapping[str, Any], now: int, limit: int
+        self, cursor: Any, partition: str, condition: str, parameters: Mapping[str, Any], *, now: int, limit: int
     ) -> tuple[int, str | None]:
         """Remove the next `limit` entries that meet the condition, in the order of keys."""
         sql = f"{self._next} AND {condition} ORDER BY key LIMIT {limit:d}"
@@ -143,5 +143,3 @@ def _row(partition: str, entry: Record) -> tuple[Any, ...]:
         None if entry.expires_at is None else to_microseconds(entry.expires_at),
         entry.metadata,
     )
-
-

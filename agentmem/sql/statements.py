@@ -43,7 +43,7 @@ def compile_statement(statement: ClauseElement, dialect: Dialect) -> str:
 
 
 # Without it SQLite's compiler binds a parameter of its own for the offset.
-_NO_OFFSET = literal_column("0")
+_NO_OFFSET: ColumnElement[int] = literal_column("0")
 _ALIVE = {
     "sqlite": "(expires_at IS NULL OR expires_at > :now)",
     "postgresql": "(expires_at IS NULL OR expires_at > clock_timestamp())",
@@ -59,7 +59,7 @@ def names(dialect: Dialect) -> dict[str, str]:
     return {"entries": preparer.format_table(entries), "partitions": preparer.format_table(partitions)}
 
 
-def columns(bodies: bool) -> tuple[ColumnElement[Any], ...]:
+def columns(*, bodies: bool) -> tuple[ColumnElement[Any], ...]:
     """What to select for a Record."""
     return COLUMNS if bodies else BARE_COLUMNS
 
@@ -104,7 +104,7 @@ class Reads:
 
         self.fetch_one = text_of(select(*COLUMNS).where(PARTITION, KEY, alive))
         self.fetch = {
-            bodies: text_of(select(*columns(bodies)).where(PARTITION, among, alive)) for bodies in (True, False)
+            bodies: text_of(select(*columns(bodies=bodies)).where(PARTITION, among, alive)) for bodies in (True, False)
         }
         self.partitions = text_of(
             select(p.name, p.default_ttl_ms, p.namespace, p.description, p.created_at).order_by(p.name)
@@ -113,7 +113,8 @@ class Reads:
             select(e.partition, *COLUMNS)
             .where((e.partition > bind("partition")) | (PARTITION & (e.key > bind("key"))))
             .order_by(e.partition, e.key)
-            .limit(bind("limit", BigInteger)).offset(_NO_OFFSET)
+            .limit(bind("limit", BigInteger))
+            .offset(_NO_OFFSET)
         )
         #: The criterion of R22 as text, to be put beside other conditions.
         self.alive = _ALIVE[dialect.name]
@@ -122,13 +123,15 @@ class Reads:
 
     @lru_cache(maxsize=512)  # noqa: B019  # one Reads per repository, and both live as long
     def scan(self, conditions: tuple[str, ...], *, by_key: bool, descending: bool, bodies: bool) -> str:
-        """One page of a search. The conditions bring their own parameters; by "updated" the clock is the last column."""
+        """One page of a search. Conditions bring their own parameters; by "updated" the clock is the last column."""
         order: list[Any] = [e.key] if by_key else [e.updated_at, e.key]
         if descending:
             order = [column.desc() for column in order]
-        found = columns(bodies) if by_key else (*columns(bodies), self._dialect.now.label("as_of"))
+        found = columns(bodies=bodies) if by_key else (*columns(bodies=bodies), self._dialect.now.label("as_of"))
         statement = select(*found).where(PARTITION, live(self._dialect), *map(text, conditions))
-        return compile_statement(statement.order_by(*order).limit(bind("limit", BigInteger)).offset(_NO_OFFSET), self._dialect)
+        return compile_statement(
+            statement.order_by(*order).limit(bind("limit", BigInteger)).offset(_NO_OFFSET), self._dialect
+        )
 
     @lru_cache(maxsize=512)  # noqa: B019
     def count(self, conditions: tuple[str, ...]) -> str:
@@ -139,7 +142,9 @@ class Reads:
     @lru_cache(maxsize=64)  # noqa: B019
     def statistics(self, conditions: tuple[str, ...] | None) -> str:
         """Rows of partition, living, dead, bytes of the living: one statement, so one snapshot."""
-        alive, zero, one = live(self._dialect), literal_column("0"), literal_column("1")
+        alive = live(self._dialect)
+        zero: ColumnElement[int] = literal_column("0")
+        one: ColumnElement[int] = literal_column("1")
         size = func.length(cast(e.body, LargeBinary)) if self._dialect.name == "sqlite" else func.octet_length(e.body)
         figures = select(
             e.partition,
@@ -150,4 +155,3 @@ class Reads:
         if conditions is not None:
             return compile_statement(figures.where(PARTITION, *map(text, conditions)), self._dialect)
         return compile_statement(figures.union_all(select(p.name, zero, zero, zero)), self._dialect)
-

@@ -1,0 +1,92 @@
+"""What the unit of work does around an entry of a host's Session, so that it obeys the contract like any other.
+
+An insert costs three small statements more than its own. Whoever loads thousands of entries takes `memory.put_many`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, case, delete, event, inspect, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.attributes import set_committed_value
+
+from agentmem import keys
+from agentmem.errors import InvalidArgument
+from agentmem.sql.models import DEFAULT_PARTITION, MemoryEntry, Partition
+from agentmem.sql.types import server_now, server_version_clock
+
+_entries: Any = MemoryEntry.__table__
+_partitions: Any = Partition.__table__
+_INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_OF_THE_SERVER: Final = ("version", "created_at", "updated_at")
+
+
+@event.listens_for(MemoryEntry, "before_insert")
+def _before_insert(mapper: Mapper[MemoryEntry], connection: Connection, entry: MemoryEntry) -> None:
+    """Register the partition, make room where a dead entry lies, and apply the partition's policy."""
+    for attribute in _OF_THE_SERVER:
+        if attribute in inspect(entry).dict:
+            delattr(entry, attribute)
+    name = entry.partition_name or DEFAULT_PARTITION
+    connection.execute(_INSERT[connection.dialect.name](_partitions).values(name=name).on_conflict_do_nothing())
+    _bury(connection, name, entry.key)
+    _apply_policy(connection, name, entry)
+
+
+def _bury(connection: Connection, partition: str, key: str) -> None:
+    """An expired entry is not there for anybody, so it must not make an insert fail (R22)."""
+    dead = delete(_entries).where(
+        _entries.c.partition == partition, _entries.c.key == key, _entries.c.expires_at <= server_now()
+    )
+    version = connection.execute(dead.returning(_entries.c.version)).scalar()
+    if version is not None:
+        _raise_floor(connection, partition, version)
+
+
+def _apply_policy(connection: Connection, partition: str, entry: MemoryEntry) -> None:
+    p = _partitions.c
+    floor = case((p.version_floor >= server_version_clock(), p.version_floor))
+    policy = select(p.default_ttl_ms, p.namespace, floor.label("floor")).where(p.name == partition)
+    row = connection.execute(policy).one()
+    keys.check_namespace(entry.key, row.namespace)
+    if row.default_ttl_ms is not None and "expires_at" not in inspect(entry).dict:
+        entry.expire_after(timedelta(milliseconds=row.default_ttl_ms))
+    if row.floor is not None:
+        entry.version = row.floor + 1
+
+
+@event.listens_for(MemoryEntry, "before_update")
+def _before_update(mapper: Mapper[MemoryEntry], connection: Connection, entry: MemoryEntry) -> None:
+    """Undo what a host assigned to the server's columns, and refuse to move an entry."""
+    attributes = inspect(entry).attrs
+    for attribute in _OF_THE_SERVER:
+        history = attributes[attribute].history
+        if history.has_changes():
+            set_committed_value(entry, attribute, history.non_added()[0])
+    if attributes.key.history.has_changes() or attributes.partition_name.history.has_changes():
+        raise InvalidArgument("an entry cannot get another key or partition: add a new one and delete this one")
+
+
+@event.listens_for(MemoryEntry, "before_delete")
+def _before_delete(mapper: Mapper[MemoryEntry], connection: Connection, entry: MemoryEntry) -> None:
+    """Remember a version that the clock has not reached yet (R12)."""
+    _raise_floor(connection, entry.partition_name, entry.version)
+
+
+def _raise_floor(connection: Connection, partition: str, version: int) -> None:
+    p = _partitions.c
+    is_ahead = literal(version, BigInteger) >= server_version_clock()
+    connection.execute(
+        update(_partitions)
+        .where(p.name == partition, p.version_floor < version, is_ahead)
+        .values(version_floor=version)
+    )
+
+
+@event.listens_for(Partition, "before_delete")
+def _before_partition_delete(mapper: Mapper[Partition], connection: Connection, partition: Partition) -> None:
+    """Entries never outlive their partition."""
+    connection.execute(delete(_entries).where(_entries.c.partition == partition.name))

@@ -1,0 +1,250 @@
+"""Bring a database to the schema of this version of agentmem, and tell which schema it has.
+
+Safe from any number of threads, processes and hosts at once: whoever comes second waits, with a bound, and finds the
+work done. On both databases a migration is one transaction: it happens as a whole, or not at all. `agentmem db …` and
+plain `alembic` in a checkout come here too.
+
+A target is a URL, an Engine, or a Connection. A connection with a transaction open is a host's: the migration becomes
+part of that transaction, which is neither committed nor rolled back here, and other migrations wait for its end.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from agentmem.errors import ConfigurationError
+from agentmem.sql import schema
+from agentmem.sql.migration_errors import translated
+from agentmem.sql.migration_locks import Deadline, process_lock, server_lock, transaction_lock
+from agentmem.sql.migration_sqlite import write_turn
+from agentmem.sql.migration_targets import Target, dialect_of, is_missing_file, opened, shown
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+DEFAULT_WAIT_SECONDS: Final = 60.0
+DEFAULT_LOCK_TIMEOUT_MS: Final = 5_000
+
+
+class Revision(NamedTuple):
+    """One step of the schema's history.
+
+    Attributes:
+        revision: its number, such as `0001`.
+        down_revision: the one before; None for the first.
+        description: what it does, in a sentence.
+    """
+
+    revision: str
+    down_revision: str | None
+    description: str
+
+
+def upgrade(
+    target: Target,
+    revision: str = "head",
+    *,
+    wait_seconds: float = DEFAULT_WAIT_SECONDS,
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_MS / 1000,
+) -> None:
+    """Upgrade a database; does nothing, without a lock, when it is at the newest revision already.
+
+    Args:
+        target: a URL, an Engine or a Connection.
+        revision: up to which one.
+        wait_seconds: how long to wait, in all, for somebody else's migration.
+        lock_timeout_seconds: how long a statement waits for a table's lock (PostgreSQL), because every query that
+            comes later waits behind it.
+
+    Raises:
+        SchemaMismatch: the database is ahead of this version of agentmem.
+        Unavailable: the database does not answer, or a wait was in vain; the text says for whom. Nothing was changed.
+        PermissionDenied: the role may not create tables.
+        ConfigurationError: there is no such revision, or the target is none.
+    """
+    with translated(), opened(target) as connection:
+        if revision in ("head", schema.HEAD) and _read(connection) == schema.HEAD:
+            return
+        _migrate(connection, "upgrade", revision, wait_seconds, lock_timeout_seconds)
+
+
+def downgrade(
+    target: Target,
+    revision: str,
+    *,
+    wait_seconds: float = DEFAULT_WAIT_SECONDS,
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_MS / 1000,
+) -> None:
+    """Go back to a revision, or to `base`: before the first. What can be kept is kept, for the next upgrade.
+
+    `base` renames the tables to `partitions_kept` and `memory_entries_kept`; an upgrade takes them back, with all that
+    is in them. Drop them to be rid of the data.
+
+    Raises:
+        as `upgrade`.
+    """
+    with translated(), opened(target) as connection:
+        _migrate(connection, "downgrade", revision, wait_seconds, lock_timeout_seconds)
+
+
+def stamp(target: Target, revision: str, *, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
+    """Record that the database is at a revision, and change nothing else: for a schema that was made by a script.
+
+    Raises:
+        as `upgrade`.
+    """
+    with translated(), opened(target) as connection:
+        _migrate(connection, "stamp", revision, wait_seconds, DEFAULT_LOCK_TIMEOUT_MS / 1000)
+
+
+def current(target: Target) -> str | None:
+    """Return the revision that the database is at; None when agentmem was never set up there.
+
+    Raises:
+        Unavailable, PermissionDenied, ConfigurationError: as `upgrade`.
+    """
+    if is_missing_file(target):
+        return None
+    with translated(), opened(target) as connection:
+        return _read(connection)
+
+
+def check(target: Target) -> None:
+    """Make sure that the database is at the revision that this version of agentmem works with.
+
+    Raises:
+        SchemaMismatch: it is behind or ahead; the text names the command to run.
+        Unavailable, PermissionDenied, ConfigurationError: as `upgrade`.
+    """
+    schema.compare(current(target), shown(target))
+
+
+def history() -> list[Revision]:
+    """Return all revisions, oldest first."""
+    from alembic.script import ScriptDirectory
+
+    scripts = [*ScriptDirectory.from_config(_config()).walk_revisions()]
+    return [Revision(s.revision, _only(s.down_revision), s.doc) for s in reversed(scripts)]
+
+
+def sql(target: Target, revision: str = "head") -> str:
+    """Return a migration as a script for psql or sqlite3, without connecting.
+
+    Args:
+        target: a URL, an Engine or a Connection, or `postgresql` or `sqlite`: what counts is the dialect.
+        revision: up to which one, from nothing; or a range, such as `0001:head`, or `0001:base` to go back.
+
+    Raises:
+        ConfigurationError: there is no such revision, or the target is none.
+    """
+    name = "downgrade" if _goes_down(revision) else "upgrade"
+    output = io.StringIO()
+    config = _config(output, dialect_name=dialect_of(target))
+    with translated(), process_lock(Deadline(DEFAULT_WAIT_SECONDS)), _alembic_globals_restored():
+        _command(name)(config, revision, sql=True)
+    return output.getvalue()
+
+
+@contextmanager
+def alone(target: Target, *, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[Connection]:
+    """Lend a connection while no other migration of agentmem runs on its database. For alembic/env.py.
+
+    On SQLite, and in a host's transaction, it comes in a transaction; else it is for Alembic to begin one.
+
+    Raises:
+        SchemaMismatch: the database is ahead.
+        Unavailable: the wait was in vain.
+    """
+    with translated(), opened(target) as connection, _exclusive(connection, Deadline(wait_seconds)):
+        yield connection
+
+
+def _read(connection: Connection) -> str | None:
+    """Read the revision, and leave no transaction open that was not."""
+    was_open = connection.in_transaction()
+    try:
+        return schema.read_revision(connection)
+    finally:
+        if not was_open:
+            connection.rollback()
+
+
+def _migrate(connection: Connection, name: str, revision: str, wait: float, lock_timeout_seconds: float) -> None:
+    with _exclusive(connection, Deadline(wait)), ExitStack() as stack:
+        if connection.in_transaction():
+            # If it fails, a host's transaction is still good.
+            stack.enter_context(connection.begin_nested())
+        config = _config(connection=connection, lock_timeout_ms=max(1, round(lock_timeout_seconds * 1000)))
+        _command(name)(config, revision)
+
+
+@contextmanager
+def _exclusive(connection: Connection, deadline: Deadline) -> Iterator[None]:
+    """Keep everybody else out: the process's threads first, then other processes by the database's own means."""
+    with process_lock(deadline), _alembic_globals_restored(), ExitStack() as stack:
+        if connection.dialect.name == "sqlite":
+            stack.enter_context(write_turn(connection, deadline))
+        else:
+            _refuse_autocommit(connection)
+            if connection.in_transaction():
+                transaction_lock(connection, deadline)
+            else:
+                stack.enter_context(server_lock(connection.engine, deadline))
+        schema.refuse_newer(_read(connection))
+        yield
+
+
+def _refuse_autocommit(connection: Connection) -> None:
+    if connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):  # type: ignore[arg-type]  # it is open
+        raise ConfigurationError("a migration needs a transaction, and this connection is in autocommit mode")
+
+
+@contextmanager
+def _alembic_globals_restored() -> Iterator[None]:
+    """Give `alembic.context` and `alembic.op` back as they were: a host may call us from its own migration."""
+    from alembic import context, op
+
+    proxies = [getattr(module, "_proxy", None) for module in (context, op)]
+    try:
+        yield
+    finally:
+        for proxy in proxies:
+            if proxy is not None:
+                proxy._install_proxy()
+
+
+def _command(name: str) -> Callable[..., None]:
+    from alembic import command
+
+    return getattr(command, name)  # type: ignore[no-any-return]  # upgrade, downgrade or stamp
+
+
+def _config(output: io.StringIO | None = None, **attributes: Any) -> Config:
+    from alembic.config import Config
+
+    config = Config(output_buffer=output, attributes=attributes)
+    # The one option: nothing of a user's, such as a password, goes through the interpolation of Alembic's settings.
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> Path:
+    shipped = Path(__file__).with_name("alembic_scripts")
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "alembic"
+
+
+def _goes_down(revision: str) -> bool:
+    first, separator, last = revision.partition(":")
+    steps = ("base", *schema.KNOWN)
+    return bool(separator) and last in steps and first in steps and steps.index(last) < steps.index(first)
+
+
+def _only(revision: str | tuple[str, ...] | list[str] | None) -> str | None:
+    return revision if isinstance(revision, str) or revision is None else ", ".join(revision)
