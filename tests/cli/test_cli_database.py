@@ -1,0 +1,95 @@
+"""db …, and what a schema of another version does to the other commands."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agentmem.sql.schema import HEAD
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shell
+
+
+def execute(shell: Shell, statement: str) -> None:
+    with closing(sqlite3.connect(shell.path)) as database, database:
+        database.execute(statement)
+
+
+def test_upgrade_current_check(shell: Shell) -> None:
+    assert shell.ok("db", "current") == "none\n"
+    assert not shell.path.exists()
+    assert "run `agentmem db upgrade" in shell.fails(5, "db", "check")
+    assert shell.ok("db", "upgrade") == f"{HEAD}\n"
+    assert shell.ok("db", "upgrade") == f"{HEAD}\n"
+    assert shell.json("db", "current") == {"revision": HEAD}
+    assert shell.ok("db", "check") == "the schema is up to date\n"
+
+
+def test_downgrade_and_upgrade_again(shell: Shell) -> None:
+    shell.ok("put", "k", "[1]")
+    assert shell.json("db", "downgrade", "base") == {"revision": None}
+    shell.ok("db", "upgrade")
+    assert shell.json("get", "k") == [1]
+
+
+def test_stamp(shell: Shell) -> None:
+    assert shell.ok("db", "stamp", HEAD) == f"{HEAD}\n"
+    assert shell.ok("db", "current") == f"{HEAD}\n"
+
+
+def test_history(shell: Shell) -> None:
+    items = shell.json("db", "history")["items"]
+    assert items[0]["revision"] == "0001"
+    assert items[0]["down_revision"] is None
+    assert items[-1]["revision"] == HEAD
+    assert shell.ok("db", "history").startswith("0001\t\t")
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:hunter2@nowhere.invalid/x", "sqlite:///nothing.db"])
+def test_sql_needs_no_database(shell: Shell, url: str) -> None:
+    script = shell.ok("db", "sql", "--url", url)
+    assert "CREATE TABLE memory_entries" in script
+    assert "hunter2" not in script
+    assert json.loads(shell.ok("db", "sql", "--url", url, "--json"))["sql"] == script
+
+
+def test_the_shared_options_stand_at_each_level(shell: Shell) -> None:
+    for words in (["--json", "db", "current"], ["db", "--json", "current"], ["db", "current", "--json"]):
+        assert json.loads(shell.ok(*words)) == {"revision": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["upgrade", "nonsense"], "nonsense"),
+        (["downgrade"], "Missing argument 'REVISION'"),
+        (["current", "--url", "mongodb://x/y"], "mongodb"),
+        (["frobnicate"], "No such command"),
+        ([], "Missing command"),
+    ],
+)
+def test_bad_arguments_are_exit_2(shell: Shell, words: list[str], message: str) -> None:
+    assert message in shell.fails(2, "db", *words)
+
+
+def test_a_schema_of_a_newer_version_is_exit_5(shell: Shell) -> None:
+    shell.ok("put", "k", "1")
+    execute(shell, "UPDATE agentmem_version SET version_num = '9999'")
+    for words in (["get", "k"], ["put", "k", "2"], ["db", "check"], ["db", "upgrade"], ["demo"]):
+        text = shell.fails(5, *words)
+        assert "upgrade agentmem: the database is at revision 9999" in text
+    assert json.loads(shell("get", "k", "--json").stderr)["error"]["type"] == "SchemaMismatch"
+
+
+def test_a_server_that_was_not_set_up_is_exit_5_and_names_the_command(shell: Shell, postgres_url: str) -> None:
+    shell.url = postgres_url
+    assert "run `agentmem db upgrade --url postgresql" in shell.fails(5, "get", "k")
+    assert shell("doctor").exit_code == 1
+    assert shell.ok("db", "upgrade") == f"{HEAD}\n"
+    shell.ok("put", "k", "1")
+    assert shell.json("doctor", "--verify")["store"]["backend"] == "postgresql"
