@@ -65,7 +65,7 @@ class Slice(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What `define_partition` sets. None in a field leaves what stands; `default_ttl` is as in agentmem.ttl."""
+    """What `define_partition` sets. None in a field leaves what stands; NEVER as `default_ttl`, or "", clears it."""
 
     default_ttl: int | None = None
     namespace: str | None = None

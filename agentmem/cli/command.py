@@ -102,9 +102,9 @@ class Run:
 
     def place(self) -> str:
         """The URL that `memory` connects to."""
-        from agentmem.connect import _default_url
+        from agentmem.connect import default_url
 
-        return (self.settings().url or _default_url()) if self.url is None else self.url
+        return (self.settings().url or default_url()) if self.url is None else self.url
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask on stderr, so that stdout stays a document, and read the answer from stdin.

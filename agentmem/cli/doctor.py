@@ -14,6 +14,7 @@ from agentmem.cli.exits import ExitCode
 from agentmem.cli.output import plain, to_json
 from agentmem.cli.versions import installed
 from agentmem.errors import AgentMemError
+from agentmem.handle import repository_of
 from agentmem.urls import redact, scheme_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _examine(run: Run, diagnosis: Diagnosis, *, verify: bool) -> None:
 
 
 def _measure(memory: Memory, store: dict[str, Any]) -> None:
-    repository = memory._gateway.repository
+    repository = repository_of(memory)
     memory.ping()
     started = time.perf_counter()
     memory.ping()

@@ -13,7 +13,6 @@ from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
 from agentmem.sql.types import to_microseconds
-from agentmem.ttl import NEVER
 from agentmem.urls import redact
 
 if TYPE_CHECKING:
@@ -139,10 +138,10 @@ class SQLRepository(Repository):
 
     def define_partition(self, name: str, policy: Policy) -> None:
         """As the port says."""
-        changes = {field: value for field, value in policy._asdict().items() if value is not None}
+        # NEVER and "" clear; None leaves what stands.
+        changes = {field: value or None for field, value in policy._asdict().items() if value is not None}
         if "default_ttl" in changes:
-            ttl = changes.pop("default_ttl")
-            changes["default_ttl_ms"] = None if ttl == NEVER else ttl
+            changes["default_ttl_ms"] = changes.pop("default_ttl")
         statement = self._writes(frozenset(changes))
         parameters = self._dialect.parameters(name=name, version_floor=0, **changes)
         self._connections.write(lambda link: self._dialect.define(link, statement, parameters))

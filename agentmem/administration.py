@@ -1,0 +1,180 @@
+"""What `Memory` administers: partitions, derived handles, statistics, expiry, health."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+
+from agentmem import arguments
+from agentmem.errors import ConfigurationError, InvalidArgument
+from agentmem.handle import Handle
+from agentmem.keys import validate_partition, validate_prefix
+from agentmem.repository import Policy
+from agentmem.ttl import UNSET, MaybeTTL, Unset, to_milliseconds
+from agentmem.typed import ModelCodec, TypedEntry, TypedMemory
+
+if TYPE_CHECKING:
+    from agentmem.entries import Partition, Problem, Stats
+    from agentmem.memory import Memory
+
+M = TypeVar("M")
+
+MaybeText = str | Unset | None
+
+
+class Administration(Handle):
+    """The administering part of `Memory`.
+
+    A scoped handle raises PermissionDenied for what reaches beyond its prefix. All methods may raise Unavailable and
+    Closed.
+    """
+
+    def stats(self) -> Stats:
+        """Return one consistent account of the store, or of a scoped handle's part of it (R28)."""
+        repository, scope = self._gateway.repository, self._scope
+        if scope.prefix:
+            return self._gateway.call(repository.statistics, scope.partition, scope.under(""))
+        return self._gateway.call(repository.statistics)
+
+    def purge_expired(self, *, batch: int = 1000, max_seconds: float | None = None) -> int:
+        """Remove expired entries of all partitions, and return how many (R23).
+
+        Works in short steps, so that writers never wait long. Nobody needs to call it for the sake of what is seen:
+        expired entries are invisible anyway, they only take room.
+
+        Args:
+            batch: how many entries to remove in one step at most.
+            max_seconds: begin no further step after this time; None goes on to the end.
+
+        Raises:
+            InvalidArgument: a bad argument. PermissionDenied: a scoped handle.
+        """
+        self._refuse_in_scope("purge_expired")
+        arguments.whole("batch", batch)
+        seconds = arguments.seconds_or_none("max_seconds", max_seconds)
+        end = None if seconds is None else time.monotonic() + seconds
+        total = 0
+        while True:
+            purged = self._gateway.call(self._gateway.repository.purge, batch)
+            total += purged
+            if purged < batch or (end is not None and time.monotonic() >= end):
+                return total
+
+    def partition(
+        self,
+        name: str,
+        *,
+        default_ttl: MaybeTTL = UNSET,
+        namespace: MaybeText = UNSET,
+        description: MaybeText = UNSET,
+        **unknown: Any,
+    ) -> Self:
+        """Return a handle on another partition of the same store, and set the partition's policy if one is given.
+
+        Without a policy there is no I/O. A policy is stored and holds for every handle on the partition, in every
+        process; what is left out stands. The handle's own codec and namespace go along.
+
+        Args:
+            name: 1 to 128 bytes under the rules of keys (R5).
+            default_ttl: what `put` without a TTL means there; None for never.
+            namespace: the prefix that every key written there must have (R4); None for any.
+            description: for people; None for none.
+            unknown: refused.
+
+        Raises:
+            InvalidKey: a bad name or namespace. InvalidTTL, InvalidArgument: a bad policy.
+            ConfigurationError: an unknown policy. PermissionDenied: a scoped handle.
+        """
+        self._refuse_in_scope("partition")
+        if unknown:
+            raise ConfigurationError(
+                f"unknown policy {', '.join(sorted(unknown))!r}: known are default_ttl, namespace and description"
+            )
+        handle = self._derive(self._scope.replaced(partition=validate_partition(name)))
+        policy = Policy(
+            None if default_ttl is UNSET else to_milliseconds(default_ttl),
+            None if namespace is UNSET else validate_prefix("" if namespace is None else namespace),
+            None if description is UNSET else _description(description),
+        )
+        if policy != Policy():
+            repository = self._gateway.repository
+            self._gateway.call(repository.define_partition, name, policy)
+        return handle
+
+    def partitions(self) -> list[Partition]:
+        """List the store's partitions with their policies, sorted by name.
+
+        Raises:
+            PermissionDenied: a scoped handle.
+        """
+        self._refuse_in_scope("partitions")
+        return self._gateway.call(self._gateway.repository.partitions)
+
+    def drop_partition(self, name: str) -> int:
+        """Remove a partition with its entries and its policy; return how many entries were living.
+
+        Raises:
+            InvalidKey: a bad name. PermissionDenied: a scoped handle.
+        """
+        self._refuse_in_scope("drop_partition")
+        checked = validate_partition(name)
+        return self._gateway.call(self._gateway.repository.drop_partition, checked)
+
+    def scoped(self, prefix: str) -> Self:
+        """Return a handle that can neither see nor touch a key outside of a prefix.
+
+        Its keys are relative, in results, patterns, cursors and errors as well, and scopes nest. The prefix is literal:
+        end it in `/`, or the scope `user/1` covers `user/10`, too. A namespace keeps its absolute meaning.
+
+        Raises:
+            InvalidKey: an empty or bad prefix.
+        """
+        return self._derive(self._scope.narrowed(prefix))
+
+    @overload
+    def typed(self, model: type[M]) -> TypedMemory[M]: ...
+    @overload
+    def typed(self, model: Any) -> TypedMemory[Any]: ...
+    def typed(self, model: Any) -> TypedMemory[Any]:
+        """Return a handle whose values are instances of a pydantic model, validated when put and when got.
+
+        It stores what the model dumps as JSON; this handle's own codec has no part in it.
+
+        Args:
+            model: a pydantic model, or any other type that pydantic's TypeAdapter takes.
+
+        Raises:
+            ConfigurationError: pydantic takes no such type.
+        """
+        scope = self._scope.replaced(codec=ModelCodec(model), entry_class=TypedEntry)
+        return TypedMemory(cast("Memory", self._derive(scope)))
+
+    def check(self) -> list[Problem]:
+        """Verify the store's own books: versions, times, orphans, indexes, decodability.
+
+        Looks at everything, so it may take long on a large store. An empty list is good news.
+
+        Raises:
+            PermissionDenied: a scoped handle.
+        """
+        self._refuse_in_scope("check")
+        return self._gateway.call(self._gateway.repository.verify)
+
+    def ping(self) -> None:
+        """Make one round trip.
+
+        Raises:
+            Unavailable: there was no answer.
+        """
+        self._gateway.call(self._gateway.repository.ping)
+
+
+def _description(text: object) -> str:
+    if text is None:
+        return ""
+    try:
+        if not isinstance(text, str) or b"\0" in text.encode():
+            raise InvalidArgument("a description is a str without NUL")
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("a description holds no lone surrogates") from error
+    return text

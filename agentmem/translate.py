@@ -1,0 +1,185 @@
+"""From what a caller writes to commands, and from outcomes back: the only place where a write's arguments are checked.
+
+The methods of `Memory`, a batch and a transaction all pass here, so they take and refuse the same things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from agentmem import arguments, values
+from agentmem.commands import (
+    AppendCommand,
+    CheckCommand,
+    Command,
+    DeleteCommand,
+    IncrementCommand,
+    MergeCommand,
+    Outcome,
+    PutCommand,
+    TouchCommand,
+)
+from agentmem.entries import Record
+from agentmem.errors import InvalidArgument, InvalidTTL, InvalidValue
+from agentmem.operations import Append, Check, Delete, Increment, Merge, Operation, Put, Result, Touch
+from agentmem.ttl import DEFAULT, KEEP, UNSET, MaybeTTL, to_milliseconds
+
+if TYPE_CHECKING:
+    from agentmem.scope import Scope
+
+
+def put(
+    scope: Scope,
+    key: str,
+    value: Any,
+    *,
+    ttl: MaybeTTL = UNSET,
+    metadata: Mapping[str, Any] | None = None,
+    if_version: int | None = None,
+    if_absent: bool = False,
+) -> PutCommand:
+    """Raises InvalidKey, NamespaceError, InvalidValue, ValueTooLarge, InvalidTTL, InvalidArgument."""
+    absolute = scope.writable(key)
+    if if_version is not None:
+        arguments.whole("if_version", if_version)
+        if if_absent:
+            raise InvalidArgument("if_version and if_absent exclude each other: give one of them")
+    if if_absent is not False:
+        arguments.flag("if_absent", if_absent)
+    return PutCommand(
+        absolute,
+        scope.encode(value),
+        None if metadata is None else values.encode_metadata(_plain(metadata)),
+        DEFAULT if ttl is UNSET else to_milliseconds(ttl),
+        if_version,
+        if_absent,
+    )
+
+
+def puts(scope: Scope, mapping: Mapping[str, Any], ttl: MaybeTTL) -> list[PutCommand]:
+    """As `put` for every key of a mapping; an error about a value carries a note that names its key."""
+    if not isinstance(mapping, Mapping):
+        raise InvalidArgument(f"put_many takes a mapping of keys to values, not {type(mapping).__name__}")
+    milliseconds = to_milliseconds(ttl)
+    keys = [scope.writable(key) for key in mapping]
+    commands = []
+    for absolute, value in zip(keys, mapping.values(), strict=True):
+        try:
+            commands.append(PutCommand(absolute, scope.encode(value), None, milliseconds))
+        except InvalidArgument as error:
+            error.add_note(f"This was the value for the key {scope.relative(absolute)!r}.")
+            raise
+    return commands
+
+
+def delete(scope: Scope, key: str, if_version: int | None = None, *, returning: bool = False) -> DeleteCommand:
+    """Raises InvalidKey, InvalidArgument."""
+    return DeleteCommand(scope.absolute(key), arguments.whole_or_none("if_version", if_version), returning)
+
+
+def increment(
+    scope: Scope, key: str, by: int | float = 1, initial: int | float = 0, ttl: MaybeTTL = UNSET
+) -> IncrementCommand:
+    """Raises InvalidKey, NamespaceError, InvalidArgument, InvalidTTL."""
+    return IncrementCommand(
+        scope.writable(key),
+        arguments.number("by", by),
+        arguments.number("initial", initial),
+        to_milliseconds(ttl, unset=KEEP),
+    )
+
+
+def append(scope: Scope, key: str, items: tuple[Any, ...], limit: int | None = None) -> AppendCommand:
+    """Raises InvalidKey, NamespaceError, InvalidArgument, InvalidValue, ValueTooLarge."""
+    absolute = scope.writable(key)
+    if not items:
+        raise InvalidArgument("append needs at least one item")
+    arguments.whole_or_none("limit", limit)
+    body = scope.encode(list(items), "items")
+    if not body.startswith("["):
+        raise InvalidValue("items", "append needs a codec that stores a list as a list")
+    return AppendCommand(absolute, body, limit)
+
+
+def merge(scope: Scope, key: str, mapping: Mapping[str, Any]) -> MergeCommand:
+    """Raises InvalidKey, NamespaceError, InvalidValue, ValueTooLarge.
+
+    What a codec turns into an object cannot be part of a patch: the server would merge its members with those of an
+    object that it is to replace.
+    """
+    absolute = scope.writable(key)
+    patch = _plain(mapping)
+    if type(patch) is not dict:
+        raise InvalidValue("mapping", f"must be a mapping, not {type(mapping).__name__}")
+    body = scope.encode(patch, "mapping")
+    if scope.codec is not None and not is_plain(scope, patch, body):
+        raise InvalidValue(
+            "mapping", "a merge patch takes nothing that the codec translates: use memory.merge or update"
+        )
+    return MergeCommand(absolute, body)
+
+
+def is_plain(scope: Scope, value: Any, body: str) -> bool:
+    """Whether a codec left the value as it was."""
+    try:
+        return values.encode(value, max_bytes=scope.max_value_bytes) == body
+    except InvalidValue:
+        return False
+
+
+def touch(scope: Scope, key: str, ttl: MaybeTTL) -> TouchCommand:
+    """Raises InvalidKey, InvalidTTL."""
+    if ttl is UNSET:
+        raise InvalidTTL("touch needs a TTL (None means never)")
+    return TouchCommand(scope.absolute(key), to_milliseconds(ttl))
+
+
+def check(scope: Scope, key: str, version: int | None) -> CheckCommand:
+    """Raises InvalidKey, InvalidArgument."""
+    return CheckCommand(scope.absolute(key), arguments.whole_or_none("version", version))
+
+
+def command(scope: Scope, operation: Operation) -> Command:
+    """The command for an operation of a batch.
+
+    Raises:
+        InvalidArgument: it is none, or one of its arguments is bad.
+    """
+    match operation:
+        case Put(key, value, ttl, metadata, if_version, if_absent):
+            return put(scope, key, value, ttl=ttl, metadata=metadata, if_version=if_version, if_absent=if_absent)
+        case Delete(key, if_version):
+            return delete(scope, key, if_version)
+        case Increment(key, by, initial, ttl):
+            return increment(scope, key, by, initial, ttl)
+        case Append():
+            return append(scope, operation.key, operation.items, operation.limit)
+        case Merge(key, mapping):
+            return merge(scope, key, mapping)
+        case Touch(key, ttl):
+            return touch(scope, key, ttl)
+        case Check(key, version):
+            return check(scope, key, version)
+        case _:
+            raise InvalidArgument(f"a batch is made of Put, Delete, Increment, …, not of {type(operation).__name__}")
+
+
+def stored(command: PutCommand, outcome: Outcome) -> Record:
+    """The record that a put wrote, with its body, which the repository need not send back."""
+    record = outcome.record
+    assert record is not None, "a repository answers a put with its record"  # noqa: S101
+    return record if record.body is not None else Record(record.key, command.body, *record[2:])
+
+
+def result(scope: Scope, command: Command, outcome: Outcome) -> Result:
+    """What the caller learns about one operation of a batch."""
+    record = stored(command, outcome) if isinstance(command, PutCommand) else outcome.record
+    is_write = not isinstance(command, DeleteCommand | CheckCommand)
+    entry = scope.entry(record) if is_write and record is not None else None
+    value = entry if isinstance(command, PutCommand | MergeCommand) else outcome.value
+    return Result(scope.relative(command.key), value, entry)
+
+
+def _plain(mapping: Any) -> Any:
+    return dict(mapping) if isinstance(mapping, Mapping) and type(mapping) is not dict else mapping
