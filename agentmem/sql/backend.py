@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from agentmem.errors import ConfigurationError, Unavailable
 from agentmem.sql import schema
@@ -145,8 +145,6 @@ def _see_to_schema(connections: Connections, dialect: Dialect, *, create: bool) 
             revision = schema.read_revision(connection)
     except DBAPIError as error:
         original = error.orig if isinstance(error.orig, Exception) else error
-        if isinstance(error, ProgrammingError) and not getattr(original, "sqlstate", ""):
-            raise ConfigurationError(f"the driver refuses its parameters: {original}") from error
         raise dialect.translate(original, broken=True, uncertain=False) from error
     if create and revision in (None, *schema.KNOWN[:-1]):
         _upgrade(engine)

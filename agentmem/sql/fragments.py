@@ -1,7 +1,7 @@
 """The text of PostgreSQL's writing statements, over the names of the models' tables.
 
-Two clocks: a new row takes `statement_timestamp()`, one value for all of its columns; a row that was there takes
-`clock_timestamp()`, read once its lock is held, because a writer may have waited for it.
+A new row reads `clock_timestamp()` once, for all of its columns; a row that was there reads it when its lock is held,
+because a writer may have waited for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _TTL = (
 )
 _POLICY = "p.name = %(partition)s AND (p.namespace IS NULL OR starts_with({key}, p.namespace))"
 _INSERT = "INSERT INTO {entries} AS e (partition, key, body, metadata, version, created_at, updated_at, expires_at) "
-_START = "GREATEST(CAST(EXTRACT(epoch FROM statement_timestamp()) * 1000000 AS BIGINT), p.version_floor + 1)"
-_FIRST = f"{_START}, statement_timestamp(), statement_timestamp(), statement_timestamp() + {_TTL}"
+# The clock of a new row, read once for each and when its turn comes: the condition makes it depend on the row.
+_AT = "CROSS JOIN LATERAL (SELECT clock_timestamp() AS at WHERE p.name IS NOT NULL OFFSET 0) c"
+_AT_ROW_OF_BATCH = _AT.replace("p.name", "r.key")
+_FIRST = f"GREATEST(CAST(EXTRACT(epoch FROM c.at) * 1000000 AS BIGINT), p.version_floor + 1), c.at, c.at, c.at + {_TTL}"
 _NEXT_VERSION = f"version = GREATEST(e.version + 1, {CLOCK})"
 _CREATED = f"created_at = CASE WHEN {DEAD} THEN clock_timestamp() ELSE e.created_at END"
 # The lock may have been waited for: what counts is the duration, from now.
@@ -35,6 +37,9 @@ _REPLACE = (
     f"{_CREATED}, updated_at = clock_timestamp(), expires_at = {_FRESH_EXPIRY}"
 )
 _STAMPS = "e.version, e.created_at, e.updated_at, e.expires_at"
+# Whether a row that is new (it has no xmax) had to wait after its clock was read. Then others may have put and deleted
+# the key meanwhile, with versions above the one that this row was given: see `renew`.
+_WAITED = "e.xmax = 0 AND clock_timestamp() > e.updated_at + interval '100 microseconds'"
 # Only a version ahead of the clock could be given again (R12).
 _FLOOR = (
     "UPDATE {partitions} p SET version_floor = g.version FROM (SELECT partition, max(version) AS version FROM gone "
@@ -45,8 +50,8 @@ _FLOOR = (
 def put(names: Mapping[str, str]) -> str:
     """An unconditional put; no row when the partition is missing or its namespace forbids the key."""
     return (
-        f"{_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} FROM {{partitions}} p "
-        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} RETURNING {_STAMPS}"
+        f"{_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} FROM {{partitions}} p {_AT} "
+        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} RETURNING {_STAMPS}, {_WAITED}"
     ).format_map(names)
 
 
@@ -63,19 +68,21 @@ def put_staged(names: Mapping[str, str]) -> str:
 
 def _batch_put(rows: str) -> str:
     return (
-        f"{_INSERT} SELECT p.name, r.key, r.body, r.metadata, {_FIRST} FROM {{partitions}} p, {rows} "
-        "WHERE p.name = %(partition)s AND NOT EXISTS (SELECT FROM "
-        f"{rows} WHERE p.namespace IS NOT NULL AND NOT starts_with(r.key, p.namespace)) "
-        f'ORDER BY r.key COLLATE "C" {_REPLACE} RETURNING e.key, {_STAMPS}'
+        f"{_INSERT} SELECT p.name, r.key, r.body, r.metadata, {_FIRST} FROM {{partitions}} p, "
+        f'(SELECT * FROM {rows} ORDER BY r.key COLLATE "C") r {_AT_ROW_OF_BATCH} '
+        "WHERE p.name = %(partition)s AND NOT EXISTS "
+        f"(SELECT FROM {rows} WHERE p.namespace IS NOT NULL AND NOT starts_with(r.key, p.namespace)) "
+        f"{_REPLACE} RETURNING e.key, {_STAMPS}, {_WAITED}"
     )
 
 
 def put_if_absent(names: Mapping[str, str]) -> str:
     """True and the new row, or False and the living one; no row when that cannot be told in one statement."""
     return (
-        f"WITH written AS ({_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} FROM {{partitions}} p "
-        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} WHERE {DEAD} RETURNING {E_COLUMNS}) "
-        f"SELECT true, {COLUMNS} FROM written UNION ALL SELECT false, {E_COLUMNS} FROM {{entries}} e "
+        f"WITH written AS ({_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} "
+        f"FROM {{partitions}} p {_AT} "
+        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} WHERE {DEAD} RETURNING {E_COLUMNS}, {_WAITED} AS waited) "
+        f"SELECT true, {COLUMNS}, waited FROM written UNION ALL SELECT false, {E_COLUMNS}, false FROM {{entries}} e "
         f"WHERE {_AT_ROW} AND {ALIVE} AND NOT EXISTS (SELECT FROM written)"
     ).format_map(names)
 
@@ -89,8 +96,8 @@ def put_if_version(names: Mapping[str, str]) -> str:
         f"written AS (UPDATE {{entries}} e SET body = %(body)s, metadata = {metadata}, {_NEXT_VERSION}, "
         f"updated_at = clock_timestamp(), expires_at = {expiry} FROM found c, {{partitions}} p "
         f"WHERE {_AT_ROW} AND c.version = %(expected)s AND {_POLICY.format(key='e.key')} RETURNING {E_COLUMNS}) "
-        f"SELECT true, {COLUMNS} FROM written UNION ALL "
-        f"SELECT false, {COLUMNS} FROM found WHERE NOT EXISTS (SELECT FROM written)"
+        f"SELECT true, {COLUMNS}, false FROM written UNION ALL "
+        f"SELECT false, {COLUMNS}, false FROM found WHERE NOT EXISTS (SELECT FROM written)"
     ).format_map(names)
 
 
@@ -116,12 +123,21 @@ def increment(names: Mapping[str, str]) -> str:
     """Add to an int of up to 18 digits, or begin with the total; no row for any other value."""
     keeps = f"NOT ({DEAD}) IS TRUE AND %(ttl)s::bigint = {KEEP}"
     return (
-        f"{_INSERT} SELECT p.name, %(key)s, %(total)s::bigint::text, NULL, {_FIRST} FROM {{partitions}} p "
+        f"{_INSERT} SELECT p.name, %(key)s, %(total)s::bigint::text, NULL, {_FIRST} FROM {{partitions}} p {_AT} "
         f"WHERE {_POLICY.format(key='%(key)s')} ON CONFLICT (partition, key) DO UPDATE SET "
         f"body = CASE WHEN {DEAD} THEN EXCLUDED.body ELSE (e.body::bigint + %(by)s::bigint)::text END, "
         f"metadata = CASE WHEN {DEAD} THEN NULL ELSE e.metadata END, {_NEXT_VERSION}, {_CREATED}, "
         f"updated_at = clock_timestamp(), expires_at = CASE WHEN {keeps} THEN e.expires_at ELSE {_FRESH_EXPIRY} END "
-        f"WHERE {DEAD} OR e.body ~ '^-?[0-9]{{{{1,18}}}}$' RETURNING {E_COLUMNS}"
+        f"WHERE {DEAD} OR e.body ~ '^-?[0-9]{{{{1,18}}}}$' RETURNING {E_COLUMNS}, {_WAITED}"
+    ).format_map(names)
+
+
+def renew(names: Mapping[str, str]) -> str:
+    """Lift the versions of rows that nobody has written since above whatever went before them."""
+    return (
+        f"UPDATE {{entries}} e SET {_NEXT_VERSION} "
+        "FROM unnest(%(keys)s::text[], %(versions)s::bigint[]) AS r (key, version) "
+        "WHERE e.partition = %(partition)s AND e.key = r.key AND e.version = r.version RETURNING e.key, e.version"
     ).format_map(names)
 
 

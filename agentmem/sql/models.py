@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import literal_column as sql
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
+from sqlalchemy.orm import DeclarativeBase, Mapped, WriteOnlyMapped, mapped_column, relationship, validates
 from sqlalchemy.sql.expression import ColumnElement
 
 from agentmem import keys, values
@@ -95,10 +95,9 @@ class Partition(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=server_now())
 
     #: Not loaded or cascaded by itself: a partition can hold millions of entries.
-    entries: Mapped[list[MemoryEntry]] = relationship(
+    entries: WriteOnlyMapped[MemoryEntry] = relationship(
         primaryjoin="Partition.name == foreign(MemoryEntry.partition_name)",
         back_populates="partition",
-        lazy="write_only",
         passive_deletes="all",
         cascade="save-update",
     )

@@ -39,6 +39,7 @@ class Batches:
         self._max_value_bytes = max_value_bytes
         self._put_many = fragments.put_many(names)
         self._put_staged = fragments.put_staged(names)
+        self._renew = fragments.renew(names)
         self._placeholders = fragments.placeholders(names)
         self._lock = {bodies: fragments.lock(names, bodies=bodies) for bodies in (True, False)}
         self._store = fragments.store(names)
@@ -96,8 +97,19 @@ class Batches:
             rows = self._stage(link, partition, puts, ttl)
         if len(rows) < len(puts):
             return None
+        versions = self.renewed(link, partition, {row[0]: row[1] for row in rows if row[-1]})
         stamps = {row[0]: row for row in rows}
-        return [_put_outcome(command, stamps[command.key]) for command in puts]
+        return [_put_outcome(command, stamps[command.key], versions) for command in puts]
+
+    def renewed(self, link: Link, partition: str, waited: Mapping[str, int]) -> dict[str, int]:
+        """Give new rows that had to wait a version above all before (R12); returns those that changed.
+
+        Until then, for the length of a round trip, a reader may see the older one; its writer never does.
+        """
+        if not waited:
+            return {}
+        parameters = {"partition": partition, "keys": list(waited), "versions": list(waited.values())}
+        return dict(link.cursor.execute(self._renew, parameters).fetchall())
 
     def _stage(self, link: Link, partition: str, puts: Iterable[PutCommand], ttl: int) -> Any:
         with _Transaction(link):
@@ -112,6 +124,10 @@ class Batches:
     def _apply_planned(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome] | None:
         """Two round trips: read under locks, write and commit. An exception leaves the roll-back to the keeper."""
         stored, created, policy = self._read(link, partition, commands)
+        while any(key not in stored for key in created):
+            # Deleted by another writer between the two statements, so that it is not locked: begin anew.
+            link.cursor.execute("ROLLBACK")
+            stored, created, policy = self._read(link, partition, commands)
         if not policy:
             link.cursor.execute("ROLLBACK")
             return None
@@ -229,8 +245,10 @@ def record(row: Sequence[Any]) -> Record:
     )
 
 
-def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:
-    return Outcome(None, record((command.key, command.body, *row[1:], command.metadata)))
+def _put_outcome(command: PutCommand, row: Sequence[Any], versions: Mapping[str, int]) -> Outcome:
+    key, version, created, updated, expires, _ = row
+    version = versions.get(key, version)
+    return Outcome(None, record((key, command.body, version, created, updated, expires, command.metadata)))
 
 
 def _arrays(records: Sequence[Record]) -> dict[str, list[Any]]:

@@ -27,6 +27,7 @@ from agentmem.sql.postgres_batches import record
 from agentmem.ttl import KEEP
 
 if TYPE_CHECKING:
+    from agentmem.entries import Record
     from agentmem.sql.connections import Link
     from agentmem.sql.postgres_batches import Batches
 
@@ -73,9 +74,13 @@ class Single:
         }
         if command.if_absent:
             row = self._run(link, self._put_if_absent, parameters)
-            return None if row is None else _decided(command, row)
+            return None if row is None else self._decided(link, partition, command, row)
         row = self._run(link, self._put, parameters)
-        return None if row is None else Outcome(None, record((command.key, command.body, *row, command.metadata)))
+        if row is None:
+            return None
+        *stamps, waited = row
+        written = record((command.key, command.body, *stamps, command.metadata))
+        return Outcome(None, self._renewed(link, partition, written, waited=waited))
 
     def _apply_put_if_version(self, link: Link, partition: str, command: PutCommand) -> Outcome | None:
         keep = command.metadata == KEEP_METADATA
@@ -93,7 +98,21 @@ class Single:
             raise VersionConflict(command.key, command.if_version, None)
         if not row[0] and row[3] == command.if_version:
             return None  # the version is right, so something else stood in the way
-        return _decided(command, row)
+        return self._decided(link, partition, command, row)
+
+    def _decided(self, link: Link, partition: str, command: PutCommand, row: Any) -> Outcome:
+        """The written row, or the current one as a conflict."""
+        hit, *columns, waited = row
+        found = record(columns)
+        if not hit:
+            raise VersionConflict(command.key, command.if_version, found)
+        return Outcome(None, self._renewed(link, partition, found, waited=waited))
+
+    def _renewed(self, link: Link, partition: str, written: Record, *, waited: bool) -> Record:
+        if not waited:
+            return written
+        versions = self._batches.renewed(link, partition, {written.key: written.version})
+        return written._replace(version=versions.get(written.key, written.version))
 
     def _apply_delete(self, link: Link, partition: str, command: DeleteCommand) -> Outcome | None:
         if command.if_version is not None:
@@ -121,12 +140,5 @@ class Single:
             raise CounterOverflow(command.key, "the counter would leave the range of int64") from error
         if row is None:
             return None
-        return Outcome(int(row[1]), record(row))
-
-
-def _decided(command: PutCommand, row: Any) -> Outcome:
-    """The written row, or the current one as a conflict."""
-    found = record(row[1:])
-    if not row[0]:
-        raise VersionConflict(command.key, command.if_version, found)
-    return Outcome(None, found)
+        *columns, waited = row
+        return Outcome(int(row[1]), self._renewed(link, partition, record(columns), waited=waited))
