@@ -37,9 +37,13 @@ _REPLACE = (
     f"{_CREATED}, updated_at = clock_timestamp(), expires_at = {_FRESH_EXPIRY}"
 )
 _STAMPS = "e.version, e.created_at, e.updated_at, e.expires_at"
-# Whether a row that is new (it has no xmax) had to wait after its clock was read. Then others may have put and deleted
-# the key meanwhile, with versions above the one that this row was given: see `renew`.
-_WAITED = "e.xmax = 0 AND clock_timestamp() > e.updated_at + interval '100 microseconds'"
+# Whether a row that is new (it has no xmax) may have waited after its clock was read: time went by, and other
+# transactions were under way. They may have put and deleted the key meanwhile, with versions above the one that this
+# row was given: see `renew`. Two commits and two wake-ups take longer than this limit.
+_WAITED = (
+    "e.xmax = 0 AND clock_timestamp() > e.updated_at + interval '100 microseconds' "
+    "AND pg_current_xact_id() > pg_snapshot_xmin(pg_current_snapshot())"
+)
 # Only a version ahead of the clock could be given again (R12).
 _FLOOR = (
     "UPDATE {partitions} p SET version_floor = g.version FROM (SELECT partition, max(version) AS version FROM gone "
