@@ -6,6 +6,7 @@ text, its TTL is one integer (see agentmem.ttl). A repository never validates ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from agentmem.entries import Record
@@ -96,3 +97,22 @@ def needs_body(command: Command) -> bool:
     if isinstance(command, PutCommand):
         return command.if_absent or command.if_version is not None or command.metadata == KEEP_METADATA
     return not isinstance(command, DeleteCommand) or command.returning or command.if_version is not None
+
+
+def plain_puts(commands: Sequence[Command]) -> list[PutCommand] | None:
+    """The commands, if they are unconditional puts of distinct keys with one TTL."""
+    first = commands[0]
+    if not isinstance(first, PutCommand) or first.ttl == KEEP:
+        return None
+    ttl = first.ttl
+    puts = [
+        c
+        for c in commands
+        if type(c) is PutCommand
+        and c.ttl == ttl
+        and c.if_version is None
+        and not c.if_absent
+        and c.metadata != KEEP_METADATA
+    ]
+    distinct = len(puts) == len(commands) == len({command.key for command in puts})
+    return puts if distinct else None

@@ -50,11 +50,11 @@ def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
     _check_parameters(url)
     if not memory and options.create != "never":
         _make_folder(str(url.database))
-    dialect = _sqlite_dialect(options)
+    dialect = _sqlite_dialect(options, poll=not memory)
     connections = Connections(
         sqlite_engine(url, options),
         dialect,
-        capacity=options.pool_size,
+        capacity=1 if memory else options.pool_size,
         timeout=options.pool_timeout,
         keep=not memory,
         own=True,
@@ -65,6 +65,10 @@ def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
 
 def _check_parameters(url: URL) -> None:
     """The driver's own parameters are set by our options, and SQLite's are for `file:` names."""
+    if url.host or url.username or url.port:
+        raise ConfigurationError(
+            "a SQLite URL has three slashes, and a fourth before an absolute path: sqlite:///file.db"
+        )
     is_uri = "uri" in url.query
     unknown = sorted(name for name in url.query if name != "uri" and (not is_uri or name in _PYSQLITE_PARAMETERS))
     if unknown:
@@ -105,7 +109,7 @@ def open_engine(engine: Engine, given: dict[str, Any]) -> SQLRepository:
     options = read_options(EngineOptions, given)
     driver = f"{engine.dialect.name}+{engine.dialect.driver}"
     if driver == "sqlite+pysqlite":
-        dialect: Dialect = _sqlite_dialect(options)
+        dialect: Dialect = _sqlite_dialect(options, poll=False)
     elif driver == "postgresql+psycopg":
         dialect = _postgres_dialect(options)
     else:
@@ -114,10 +118,10 @@ def open_engine(engine: Engine, given: dict[str, Any]) -> SQLRepository:
     return _opened(connections, dialect, options, create=options.create == "always")
 
 
-def _sqlite_dialect(options: SQLiteOptions | EngineOptions) -> Dialect:
+def _sqlite_dialect(options: SQLiteOptions | EngineOptions, *, poll: bool) -> Dialect:
     from agentmem.sql.sqlite import SQLiteDialect
 
-    return SQLiteDialect(busy_timeout=options.busy_timeout, max_value_bytes=options.max_value_bytes)
+    return SQLiteDialect(busy_timeout=options.busy_timeout, max_value_bytes=options.max_value_bytes, poll=poll)
 
 
 def _postgres_dialect(options: PostgresOptions | EngineOptions) -> Dialect:

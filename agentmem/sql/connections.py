@@ -8,9 +8,8 @@ connections, and only a host's engine, or one in memory, goes through its own po
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import weakref
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -22,11 +21,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 
 from agentmem.errors import AgentMemError, Closed, PoolTimeout
+from agentmem.sql.forking import Forkable
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
 
 T = TypeVar("T")
+
+QUIET_SECONDS = 5.0
+"""How long a fork waits for calls in progress."""
 
 
 class Link:
@@ -51,6 +54,11 @@ class Driver(ABC):
 
     #: The root of the driver's exceptions.
     error: type[Exception]
+    #: Whether the library has locks that a fork may not find taken.
+    has_locks: bool = False
+
+    #: How many seconds a call that found the database busy is tried again; only what was certainly not applied.
+    patience_seconds: float = 0.0
 
     @abstractmethod
     def prepare(self, link: Link) -> None:
@@ -68,18 +76,25 @@ class Driver(ABC):
     def is_stale(self, link: Link) -> bool:
         """Whether a connection that rested was cut meanwhile, as far as can be seen without a round trip."""
 
+    def is_busy(self, error: Exception) -> bool:
+        """Whether the error says no more than that somebody else had the turn."""
+        return False
+
+    def forget(self) -> None:  # noqa: B027 - a driver without state has nothing to forget
+        """In a forked child: replace what another thread of the parent may have held."""
+
     @abstractmethod
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """The error of agentmem's tree that a driver's error means."""
 
 
-class Connections:
+class Connections(Forkable):
     """Lends driver connections to any number of threads.
 
     Args:
         engine: opens connections.
         driver: knows them.
-        capacity: how many may be open at once; more borrowers wait. When `keep` is False, the engine's pool decides.
+        capacity: how many may be open at once; more borrowers wait. For a host's engine its pool decides.
         timeout: how many seconds a borrower waits, then PoolTimeout.
         keep: whether connections stay open between calls; False for a host's engine and for SQLite in memory.
         own: whether the engine is ours to dispose of.
@@ -106,14 +121,18 @@ class Connections:
         self._renew = renew
         self._closed = False
         self._reset()
-        _alive.add(self)
+        super().__init__()
 
     def _reset(self) -> None:
         self._pending_renewal: deque[Callable[[Engine], object]] = deque()
         self._renewal = threading.Lock()
         self._idle: deque[Link] = deque()
         self._permits: SimpleQueue[None] = SimpleQueue()
-        for _ in range(self._capacity if self._keep else 0):
+        self._withheld = 0
+        self._let_in(self._capacity)
+
+    def _let_in(self, number: int) -> None:
+        for _ in range(number):
             self._permits.put(None)
 
     def read(self, work: Callable[[Link], T]) -> T:
@@ -125,14 +144,19 @@ class Connections:
         return self._run(work, attempts=1)
 
     def _run(self, work: Callable[[Link], T], attempts: int) -> T:
+        deadline: float | None = None
         while True:
             link = self._acquire()
             try:
                 result = work(link)
             except self._driver.error as error:
-                attempts -= 1
                 uncertain = link.uncertain
                 broken = not self._release_failed(link)
+                if self._driver.is_busy(error) and not uncertain:
+                    deadline = deadline or time.monotonic() + self._driver.patience_seconds
+                    if time.monotonic() < deadline:
+                        continue
+                attempts -= 1
                 if broken and attempts:
                     continue
                 raise self._driver.translate(error, broken=broken, uncertain=uncertain) from error
@@ -145,8 +169,7 @@ class Connections:
     def _acquire(self) -> Link:
         if self._closed:
             raise Closed("this memory was closed")
-        if not self._keep:
-            self._renew_once()
+        if not self._own:
             return self._open()
         try:
             self._permits.get(timeout=self._timeout)
@@ -156,6 +179,7 @@ class Connections:
                 "(option pool_size)"
             ) from None
         try:
+            self._renew_once()
             return self._rested() or self._open()
         except BaseException:
             self._permits.put(None)
@@ -200,14 +224,14 @@ class Connections:
         return link
 
     def _release(self, link: Link) -> None:
-        if not self._keep:
+        if self._keep:
+            self._idle.append(link)
+            if self._closed:  # and perhaps emptied before the line above: nobody else would find this one
+                self._close_idle()
+        else:
             self._driver.restore(link)
             link.proxy.close()
-            return
-        self._idle.append(link)
-        if self._closed:  # and perhaps emptied before the line above: nobody else would find this one
-            self._close_idle()
-        self._permits.put(None)
+        self._let_in(1 if self._own else 0)
 
     def _release_failed(self, link: Link) -> bool:
         """Give back a connection after an error; False when it was broken."""
@@ -221,8 +245,7 @@ class Connections:
         self._discard(link)
         # A server that went away took the resting connections with it.
         self._close_idle()
-        if self._keep:
-            self._permits.put(None)
+        self._let_in(1 if self._own else 0)
         return False
 
     def _discard(self, link: Link) -> None:
@@ -244,9 +267,25 @@ class Connections:
         if self._own:
             self.engine.dispose()
 
+    def hold(self) -> None:
+        """Before a fork: where the library has locks of its own, wait until nobody is inside."""
+        if not self._driver.has_locks:
+            return
+        deadline = time.monotonic() + QUIET_SECONDS
+        with contextlib.suppress(Empty):
+            while self._withheld < self._capacity:
+                self._permits.get(timeout=max(0.0, deadline - time.monotonic()))
+                self._withheld += 1
+
+    def let_go(self) -> None:
+        """After a fork, in the parent."""
+        withheld, self._withheld = self._withheld, 0
+        self._let_in(withheld)
+
     def forget(self) -> None:
         """In a forked child: leave the parent's connections alone and begin anew (R33)."""
         _inherited.extend(self._idle)
+        self._driver.forget()
         self._reset()
         if self._own:
             self.engine.dispose(close=False)
@@ -254,34 +293,5 @@ class Connections:
             self._pending_renewal.append(self._renew)
 
 
-_alive: weakref.WeakSet[Connections] = weakref.WeakSet()
 # The parent's connections, kept for ever in the child: to finalise one would write to the parent's socket or file.
 _inherited: list[Link] = []
-
-
-def _after_fork_in_child() -> None:
-    for connections in list(_alive):
-        connections.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-class WriteLock:
-    """A lock between threads that knows time-outs and does not survive a fork: SQLite has one writer at a time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner_pid = os.getpid()
-
-    def acquire(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds."""
-        if self._owner_pid != os.getpid():
-            self._lock = threading.Lock()
-            self._owner_pid = os.getpid()
-        return self._lock.acquire(timeout=timeout)
-
-    def release(self) -> None:
-        """Let the next writer in."""
-        self._lock.release()

@@ -66,8 +66,11 @@ def _engine(target: str | URL) -> Engine:
     options = {"prepare_threshold": None} if dialect_of(target) == "postgresql" else {}
     try:
         return create_engine(normalised(make_url(target)), poolclass=NullPool, connect_args=options)
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise ConfigurationError(f"no database URL: {redact(target)}") from error
+    except ConfigurationError:
+        raise
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # Not `from` the error: it may show a part of a password, taken for a port.
+        raise ConfigurationError(f"no database URL: {redact(target)}") from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"{error}: install agentmem with its extra [postgres]") from error
 

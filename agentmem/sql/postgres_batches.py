@@ -7,19 +7,18 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from agentmem.commands import (
-    KEEP_METADATA,
     Command,
     DeleteCommand,
     Outcome,
     PutCommand,
     TouchCommand,
     needs_body,
+    plain_puts,
 )
 from agentmem.entries import Record
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
-from agentmem.ttl import KEEP
 
 if TYPE_CHECKING:
     from agentmem.sql.connections import Link
@@ -210,25 +209,6 @@ class _Transaction:
             self._link.uncertain = True
             self._link.cursor.execute("COMMIT")
             self._link.uncertain = False
-
-
-def plain_puts(commands: Sequence[Command]) -> list[PutCommand] | None:
-    """The commands, if they are unconditional puts of distinct keys with one TTL."""
-    first = commands[0]
-    if not isinstance(first, PutCommand) or first.ttl == KEEP:
-        return None
-    ttl = first.ttl
-    puts = [
-        c
-        for c in commands
-        if type(c) is PutCommand
-        and c.ttl == ttl
-        and c.if_version is None
-        and not c.if_absent
-        and c.metadata != KEEP_METADATA
-    ]
-    distinct = len(puts) == len(commands) == len({command.key for command in puts})
-    return puts if distinct else None
 
 
 def record(row: Sequence[Any]) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql.expression import ColumnElement
 
+from agentmem.commands import plain_puts
 from agentmem.entries import Record
 from agentmem.errors import (
     AgentMemError,
@@ -24,7 +26,7 @@ from agentmem.errors import (
 )
 from agentmem.keys import ANY, Pattern
 from agentmem.sql import sqlite_filters, statements
-from agentmem.sql.connections import Link, WriteLock
+from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.sqlite_writes import Writes, record
 from agentmem.sql.types import UtcDateTime, from_microseconds
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from agentmem.filters import Filter
 
 REMOVE_AT_ONCE = 2_000
+POLL_MS = 3
 _GLOB_ESCAPES = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 
 
@@ -47,16 +50,20 @@ class SQLiteDialect(Dialect):
 
     Args:
         busy_timeout: how many seconds a writer waits for another, of this process or any other.
+        poll: whether we ask for the turn ourselves, at short intervals. SQLite's own intervals grow to 100 ms, and a
+            process whose threads write all the time leaves gaps of microseconds: others would starve.
     """
 
     name = "sqlite"
     error = sqlite3.Error
+    has_locks = True
     compiler = SQLiteDialect_pysqlite(paramstyle="named")
     now: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
 
-    def __init__(self, *, busy_timeout: float, max_value_bytes: int) -> None:
-        self.busy_timeout = busy_timeout
-        self._lock = WriteLock()
+    def __init__(self, *, busy_timeout: float, max_value_bytes: int, poll: bool) -> None:
+        self.busy_timeout = self.patience_seconds = busy_timeout
+        self._poll = poll
+        self._lock = threading.Lock()
         self._writes = Writes(statements.names(self), max_value_bytes)
 
     def prepare(self, link: Link) -> None:
@@ -67,6 +74,8 @@ class SQLiteDialect(Dialect):
         if "agentmem" not in link.proxy.info:
             raw.create_function("agentmem_matches", 8, _matches, deterministic=True)
             link.proxy.info["agentmem"] = True
+            if self._poll:
+                raw.execute(f"PRAGMA busy_timeout = {POLL_MS}")
         link.cursor = raw.cursor()
 
     def restore(self, link: Link) -> None:
@@ -83,6 +92,14 @@ class SQLiteDialect(Dialect):
     def is_stale(self, link: Link) -> bool:
         """A file is not cut off."""
         return False
+
+    def is_busy(self, error: Exception) -> bool:
+        """Somebody else writes, or recovers the log."""
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+    def forget(self) -> None:
+        """The thread that may have held the lock does not exist in a child."""
+        self._lock = threading.Lock()
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """By SQLite's result codes (sqlite.org/rescode.html)."""
@@ -144,7 +161,12 @@ class SQLiteDialect(Dialect):
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One transaction, begun with the writer's lock in hand."""
         with _Immediate(self, link):
-            return self._writes.apply(link.cursor, partition, commands, clock())
+            now = clock()
+            if len(commands) == 1 and (puts := plain_puts(commands)):
+                outcome = self._writes.put(link.cursor, partition, puts[0], now)
+                if outcome is not None:
+                    return [outcome]
+            return self._writes.apply(link.cursor, partition, commands, now)
 
     def remove(
         self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
@@ -190,7 +212,7 @@ class _Immediate:
 
     def __enter__(self) -> None:
         dialect = self._dialect
-        if not dialect._lock.acquire(dialect.busy_timeout):
+        if not dialect._lock.acquire(timeout=dialect.busy_timeout):
             raise Unavailable(f"no turn to write within {dialect.busy_timeout:g} s (option busy_timeout)")
         try:
             self._link.cursor.execute("BEGIN IMMEDIATE")

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
-from agentmem.commands import Command, Outcome, needs_body
+from agentmem.commands import Command, Outcome, PutCommand, needs_body
 from agentmem.entries import Record
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql.types import from_microseconds, to_microseconds
+from agentmem.ttl import DEFAULT
 
 _COLUMNS = "key, {body}, version, created_at, updated_at, expires_at, {metadata}"
 
@@ -34,6 +35,17 @@ class Writes:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (partition, key) DO UPDATE SET body = excluded.body, "
             "version = excluded.version, created_at = excluded.created_at, updated_at = excluded.updated_at, "
             "expires_at = excluded.expires_at, metadata = excluded.metadata"
+        )
+        dead = "expires_at IS NOT NULL AND expires_at <= :now"
+        ttl = f"NULLIF(CASE :ttl WHEN {DEFAULT} THEN p.default_ttl_ms ELSE :ttl END, 0)"
+        self._put = (
+            f"INSERT INTO {entries} (partition, key, body, version, created_at, updated_at, expires_at, metadata) "
+            f"SELECT p.name, :key, :body, max(:now, p.version_floor + 1), :now, :now, :now + {ttl} * 1000, :metadata "
+            f"FROM {partitions} p WHERE p.name = :partition AND (p.namespace IS NULL "
+            "OR substr(:key, 1, length(p.namespace)) = p.namespace) ON CONFLICT (partition, key) DO UPDATE SET "
+            f"body = excluded.body, version = max(version + 1, :now), updated_at = :now, "
+            f"created_at = CASE WHEN {dead} THEN :now ELSE created_at END, expires_at = excluded.expires_at, "
+            "metadata = excluded.metadata RETURNING version, created_at, updated_at, expires_at"
         )
         self._delete = f"DELETE FROM {entries} WHERE partition = ? AND key = ?"
         self._delete_among = f"DELETE {among}"
@@ -59,6 +71,21 @@ class Writes:
         self._write(cursor, partition, result)
         self._remember(cursor, partition, result.lost_version, now)
         return result.outcomes
+
+    def put(self, cursor: Any, partition: str, command: PutCommand, now: int) -> Outcome | None:
+        """An unconditional put in one statement; None, and nothing done, where the planner must look closer."""
+        parameters = {
+            "partition": partition,
+            "key": command.key,
+            "body": command.body,
+            "metadata": command.metadata,
+            "ttl": command.ttl,
+            "now": now,
+        }
+        rows = cursor.execute(self._put, parameters).fetchall()
+        if not rows:
+            return None
+        return Outcome(None, record((command.key, command.body, *rows[0], command.metadata)))
 
     def _partition(self, cursor: Any, partition: str, now: int) -> tuple[int | None, str | None, int]:
         rows = cursor.execute(self._policy, (partition,)).fetchall()
