@@ -129,6 +129,7 @@ class Connections(Forkable):
         self._idle: deque[Link] = deque()
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._withheld = 0
+        self._gate: threading.Event | None = None
         self._let_in(self._capacity)
 
     def _let_in(self, number: int) -> None:
@@ -171,6 +172,9 @@ class Connections(Forkable):
             raise Closed("this memory was closed")
         if not self._own:
             return self._open()
+        gate = self._gate
+        if gate is not None:
+            gate.wait(QUIET_SECONDS)
         try:
             self._permits.get(timeout=self._timeout)
         except Empty:
@@ -272,6 +276,8 @@ class Connections(Forkable):
         if not self._driver.has_locks:
             return
         deadline = time.monotonic() + QUIET_SECONDS
+        # Without a gate the threads would pass the permits among themselves.
+        self._gate = threading.Event()
         with contextlib.suppress(Empty):
             while self._withheld < self._capacity:
                 self._permits.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -281,6 +287,9 @@ class Connections(Forkable):
         """After a fork, in the parent."""
         withheld, self._withheld = self._withheld, 0
         self._let_in(withheld)
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.set()
 
     def forget(self) -> None:
         """In a forked child: leave the parent's connections alone and begin anew (R33)."""
