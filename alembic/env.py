@@ -1,0 +1,84 @@
+"""Alembic's environment: for `alembic` in a checkout, and for agentmem.migrations, which hands over a connection."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from alembic import context
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from agentmem.errors import AgentMemError
+from agentmem.sql import metadata, migrations, schema
+from agentmem.sql.migration_locks import lock_timeout
+
+# The attributes that agentmem.migrations sets; none of them when Alembic's own command runs.
+given = context.config.attributes
+lock_timeout_ms: int = given.get("lock_timeout_ms", migrations.DEFAULT_LOCK_TIMEOUT_MS)
+
+
+def url() -> str:
+    """Where to: never through alembic.ini, whose interpolation would stumble over a % in a password."""
+    found = context.get_x_argument(as_dictionary=True).get("url") or os.environ.get("AGENTMEM_URL")
+    if not found:
+        raise CommandError("which database? Give -x url=… or set AGENTMEM_URL")
+    return found
+
+
+def include_name(name: str | None, type_: str, _parent_names: Any) -> bool:
+    """Compare our own tables alone: a host's are none of our business."""
+    return type_ != "table" or name in metadata.tables
+
+
+def number(_context: Any, _revision: Any, directives: list[Any]) -> None:
+    """Number a new revision: 0002 after 0001."""
+    for directive in directives:
+        directive.rev_id = f"{int(schema.HEAD) + 1:04d}"
+
+
+def configure(**options: Any) -> None:
+    context.configure(
+        target_metadata=metadata,
+        version_table=schema.VERSION_TABLE,
+        include_name=include_name,
+        process_revision_directives=number,
+        compare_type=True,
+        compare_server_default=True,
+        render_as_batch=True,
+        # SQLite can roll back DDL; Alembic does not count on it.
+        transactional_ddl=True,
+        **options,
+    )
+
+
+def run(connection: Connection) -> None:
+    configure(connection=connection)
+    with context.begin_transaction(), lock_timeout(connection, lock_timeout_ms):
+        context.run_migrations()
+
+
+def run_online() -> None:
+    if "connection" in given:
+        run(given["connection"])
+        return
+    try:
+        with migrations.alone(url()) as connection:
+            run(connection)
+    except AgentMemError as error:
+        raise CommandError(str(error)) from error
+
+
+def run_offline() -> None:
+    dialect = given.get("dialect_name") or migrations.dialect_of(url())
+    configure(dialect_name=dialect, literal_binds=True, dialect_opts={"paramstyle": "named"})
+    with context.begin_transaction():
+        if dialect == "postgresql":
+            context.execute(f"SET LOCAL lock_timeout = '{lock_timeout_ms}ms'")
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    run_offline()
+else:
+    run_online()

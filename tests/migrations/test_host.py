@@ -1,0 +1,171 @@
+"""Inside of somebody else's database and process: theirs is left alone, and ours is not proposed away."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import text
+
+from agentmem import migrations
+from agentmem.errors import BackendError
+from agentmem.sql import include_name, metadata, schema
+
+ENVIRONMENT = """
+from alembic import context
+from sqlalchemy import Column, Integer, MetaData, Table
+import agentmem.sql
+
+host = MetaData()
+Table("orders", host, Column("id", Integer, primary_key=True))
+context.configure(connection=context.config.attributes["connection"], {options})
+with context.begin_transaction():
+    context.run_migrations()
+"""
+FIRST = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "aaa", None
+def upgrade():
+    op.create_table("orders", sa.Column("id", sa.Integer, primary_key=True))
+"""
+SECOND = """
+from agentmem import migrations
+from alembic import context, op
+revision, down_revision = "bbb", "aaa"
+def upgrade():
+    op.execute("INSERT INTO orders (id) VALUES (1)")
+    migrations.upgrade(op.get_bind())
+    op.execute("INSERT INTO orders (id) VALUES (2)")
+    assert context.get_revision_argument() == "bbb"
+"""
+EXCLUDED = "target_metadata=host, include_name=agentmem.sql.include_name"
+INCLUDED = "target_metadata=[host, agentmem.sql.metadata], compare_server_default=True"
+
+
+class Host:
+    """An application with its own Alembic, on the engine's database."""
+
+    def __init__(self, folder: Path, engine):
+        self._engine = engine
+        self._folder = folder
+        (folder / "versions").mkdir()
+        (folder / "versions" / "first.py").write_text(FIRST)
+        (folder / "script.py.mako").write_text("")
+
+    def add(self, name, content):
+        (self._folder / "versions" / name).write_text(content)
+
+    def run(self, name, *arguments, options=EXCLUDED):
+        (self._folder / "env.py").write_text(ENVIRONMENT.replace("{options}", options))
+        with self._engine.connect() as connection:
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(self._folder))
+            config.set_main_option("path_separator", "os")
+            getattr(command, name)(config, *arguments)
+
+
+@pytest.fixture
+def host(tmp_path, engine):
+    folder = tmp_path / "host"
+    folder.mkdir()
+    return Host(folder, engine)
+
+
+@pytest.mark.parametrize("first", ["host", "agentmem"])
+def test_two_alembics_in_one_database_never_meet(host, url, query, first):
+    steps = [lambda: host.run("upgrade", "head"), lambda: migrations.upgrade(url)]
+    for step in steps if first == "host" else reversed(steps):
+        step()
+    assert query("SELECT version_num FROM alembic_version") == [("aaa",)]
+    assert query("SELECT version_num FROM agentmem_version") == [(schema.HEAD,)]
+    migrations.downgrade(url, "base")
+    assert query("SELECT version_num FROM alembic_version") == [("aaa",)]
+    host.run("upgrade", "head")
+    migrations.upgrade(url)
+    migrations.check(url)
+
+
+@pytest.mark.parametrize("options", [EXCLUDED, INCLUDED, f"{EXCLUDED}, include_schemas=True"])
+def test_a_hosts_autogenerate_proposes_nothing_of_ours(host, url, options, recwarn):
+    host.run("upgrade", "head", options=options)
+    migrations.upgrade(url)
+    host.run("check", options=options)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_without_precautions_a_hosts_autogenerate_would_drop_our_tables(host, url):
+    host.run("upgrade", "head")
+    migrations.upgrade(url)
+    with pytest.raises(CommandError, match="memory_entries"):
+        host.run("check", options="target_metadata=host")
+
+
+def test_what_a_downgrade_kept_is_not_proposed_away_either(host, url):
+    host.run("upgrade", "head")
+    migrations.upgrade(url)
+    migrations.downgrade(url, "base")
+    host.run("check")
+
+
+def test_our_autogenerate_proposes_nothing_of_a_host(host, url, autogenerate):
+    host.run("upgrade", "head")
+    migrations.upgrade(url)
+    assert autogenerate("-x", f"url={url}", "check")[0]
+
+
+def test_a_hosts_own_migration_can_run_ours(host, url, query):
+    host.add("second.py", SECOND)
+    host.run("upgrade", "bbb")
+    assert query("SELECT id FROM orders ORDER BY id") == [(1,), (2,)]
+    assert query("SELECT version_num FROM alembic_version") == [("bbb",)]
+    migrations.check(url)
+
+
+def test_a_hosts_failed_migration_takes_ours_back(host, url, query, tables):
+    host.add("second.py", SECOND + "    raise ValueError('no')\n")
+    with pytest.raises(ValueError, match="no"):
+        host.run("upgrade", "bbb", options=f"{EXCLUDED}, transactional_ddl=True, transaction_per_migration=True")
+    assert migrations.current(url) is None
+    assert query("SELECT id FROM orders") == []
+    assert query("SELECT version_num FROM alembic_version") == [("aaa",)]
+
+
+def test_include_name_is_about_our_tables_alone():
+    ours = {*metadata.tables, "partitions_kept", "memory_entries_kept"}
+    assert not any(include_name(name, "table", {}) for name in ours)
+    assert include_name("orders", "table", {})
+    assert include_name("partitions", "schema", {})
+    assert include_name(None, "schema", {})
+    assert include_name("partitions", "column", {"table_name": "orders"})
+
+
+def test_logging_is_the_hosts(url, capfd):
+    root, alembic_logger = logging.getLogger(), logging.getLogger("alembic")
+    before = [(logger.level, logger.disabled, list(logger.handlers)) for logger in (root, alembic_logger)]
+    names = set(logging.root.manager.loggerDict)
+    migrations.upgrade(url)
+    migrations.downgrade(url, "base")
+    assert [(logger.level, logger.disabled, list(logger.handlers)) for logger in (root, alembic_logger)] == before
+    assert not any(logging.getLogger(name).disabled for name in names)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_password_is_logged(postgres_url, caplog):
+    with caplog.at_level(logging.DEBUG):
+        migrations.upgrade(postgres_url)
+    assert "Running upgrade" in caplog.text
+    assert postgres_url.split(":")[2].split("@")[0] not in caplog.text
+
+
+def test_a_table_of_the_hosts_with_our_name_is_not_taken_over(engine, url, query):
+    query("CREATE TABLE partitions (id INTEGER)")
+    with pytest.raises(BackendError, match=r"partitions.* already exists"):
+        migrations.upgrade(url)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO partitions VALUES (1)"))
+    assert query("SELECT id FROM partitions") == [(1,)]
