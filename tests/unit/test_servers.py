@@ -160,15 +160,13 @@ def test_taken_port_is_given_up_for_another(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_server_that_cannot_start_says_why_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
-    folder = tempfile.mkdtemp(prefix="agentmem-test-")
-    Path(folder).chmod(0o777)
-    monkeypatch.setattr("tempfile.tempdir", folder)
-    with (
-        pytest.raises(ServerError, match="no_such_setting"),
-        LocalPostgres(BINARIES[0], options={"no_such_setting": "1"}),
-    ):
+    folder = Path(tempfile.mkdtemp(prefix="agentmem-test-"))  # unlike tmp_path, open to a server's account
+    folder.chmod(0o777)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    server = LocalPostgres(BINARIES[0], options={"no_such_setting": "1"})
+    with pytest.raises(ServerError, match="no_such_setting"), server:
         pass
-    Path(folder).rmdir()  # fails unless it is empty
+    folder.rmdir()  # fails unless it is empty
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")

@@ -1,0 +1,74 @@
+# What a developer needs, on a machine with Python 3.11 or later and make. `make help` lists it.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+ARGS    ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types imports drift check coverage bench wheel clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.all ## A fleet of agents examines a source tree [URL=… PATH_=DIR ARGS=…]
+	@$(BIN)/agentmem demo $(if $(URL),--url '$(URL)') $(if $(PATH_),--path '$(PATH_)') $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests, with a real PostgreSQL server [ARGS='-k name' WORKERS=0]
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## Check types: mypy, strict
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## Check that imports point one way
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+drift: $(VENV)/.dev ## Check that the migrations make what the models say
+	@set -e; directory=$$(mktemp -d); trap 'rm -rf "$$directory"' EXIT; \
+	export AGENTMEM_URL="sqlite:///$$directory/drift.db"; \
+	$(BIN)/alembic upgrade head; $(BIN)/alembic check
+
+check: lint types imports drift test ## Everything that must be green before a change is merged
+
+coverage: $(VENV)/.dev ## Run all tests and show the lines that none of them reaches
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing --cov-report=html $(ARGS)
+
+bench: $(VENV)/.dev ## Compare with the raw drivers, in one run [ARGS='postgresql --rounds 3']
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it, into dist/
+	@$(BIN)/python -m build --no-isolation
+
+clean: ## Remove what was built or cached, but not the environment
+	rm -rf dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## Remove the environment too
+	rm -rf $(VENV)
+
+# A stamp is newer than pyproject.toml when what it lists is installed.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.all: pyproject.toml | $(VENV)/.python
+	@echo "Installing agentmem and its drivers into $(VENV) (once)"
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.python
+	@echo "Installing agentmem, its drivers and the developers' tools into $(VENV) (once)"
+	@$(PIP) --editable '.[all,dev]'
+	@touch $(VENV)/.all $@

@@ -1,0 +1,195 @@
+"""PostgreSQL for tests, run from its own binaries: those inside a wheel or those installed on the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentmem.testing.postgres_server import USER, PostgresServer, make_url, new_password, version_number
+from agentmem.testing.processes import Account, ServerError, ServerProcess, free_port, unprivileged_account
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DEFAULTS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "fsync": "on",
+}
+
+
+class LocalPostgres(PostgresServer):
+    """A cluster in a temporary directory (`$TMPDIR`), run from PostgreSQL's own binaries: in a wheel or installed.
+
+    It listens on a free TCP port of 127.0.0.1, asks for a password (one that needs quoting in a URL), keeps fsync on,
+    and where the binaries have ICU it sorts as English does, so that an order left to the server's locale shows.
+
+    Args:
+        binaries: the directory with `initdb` and `postgres`.
+        kind: `wheels` or `local`.
+        options: settings of the server beyond its defaults, such as `{"wal_level": "logical"}`.
+    """
+
+    def __init__(self, binaries: Path, *, kind: str = "local", options: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self._binaries = self._programs = binaries
+        self._options = {**_DEFAULTS, **(options or {})}
+        self._password = new_password()
+        self._port = 0
+        self._account = unprivileged_account()
+        self._directory: Path | None = None
+        self._process: ServerProcess | None = None
+
+    @cached_property
+    def version(self) -> str:
+        """The binaries' version, known before a start."""
+        return version_number(_output(self._binaries / "postgres", "--version"))
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.running
+
+    @property
+    def pid(self) -> int:
+        """The id of the running server's main process."""
+        if self._process is None:
+            raise ServerError("the server was not started")
+        return self._process.pid
+
+    def url(self, database: str = "postgres") -> str:
+        return make_url(self._password, f"127.0.0.1:{self._port}", database)
+
+    def start(self) -> None:
+        if self.running:
+            return
+        if self._directory is not None:
+            self._run(self._directory)
+            return
+        self._directory = self._new_directory()
+        self._make_programs_reachable(self._directory)
+        self._initialise(self._directory)
+        self._run_on_a_free_port(self._directory)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        self.stop()
+        if self._directory is not None:
+            shutil.rmtree(self._directory)
+        self._process = self._directory = None
+
+    def _run_on_a_free_port(self, directory: Path, attempts: int = 3) -> None:
+        self._port = free_port()
+        try:
+            self._run(directory)
+        except ServerError as error:
+            # Taken between the look and the start.
+            if attempts == 1 or "Address already in use" not in str(error):
+                raise
+            self._run_on_a_free_port(directory, attempts - 1)
+
+    def _run(self, directory: Path) -> None:
+        self.stop()  # also of a server that ended by itself, whose watchdog still waits
+        settings = {**self._options, "port": str(self._port)}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        # SIGQUIT is PostgreSQL's immediate shutdown: no wait for clients or a checkpoint; the next start recovers.
+        process = self._process = ServerProcess(
+            [self._programs / "postgres", "-D", directory / "data", *options],
+            directory=directory,
+            account=self._account,
+            stop_signal=signal.SIGQUIT,
+        )
+        process.wait_ready(lambda: _is_ready(directory / "data" / "postmaster.pid", process.pid))
+
+    def _new_directory(self) -> Path:
+        directory = Path(tempfile.mkdtemp(prefix="agentmem-postgres-"))
+        if self._account:
+            _give_to(self._account, directory)
+        return directory
+
+    def _make_programs_reachable(self, directory: Path) -> None:
+        self._programs = self._binaries
+        try:
+            self._tool("postgres", "--version", directory=directory)
+        except PermissionError:
+            if self._account is None:
+                raise
+            # An environment below root's home is closed to the account that the server runs as: it gets a copy.
+            # Opening up the directories above instead is not ours to do.
+            self._programs = _copy_installation(self._binaries, directory / "installation")
+            _give_to(self._account, directory / "installation")
+
+    def _initialise(self, directory: Path) -> None:
+        password_file = directory / "password"
+        password_file.write_text(self._password)
+        password_file.chmod(0o600)
+        if self._account:
+            _give_to(self._account, password_file)
+        # --no-sync concerns the files that initdb writes, not the running server.
+        self._tool(
+            "initdb",
+            f"--pgdata={directory / 'data'}",
+            f"--username={USER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-sync",
+            *self._locale_options(),
+            directory=directory,
+        )
+        password_file.unlink()
+
+    def _locale_options(self) -> list[str]:
+        config = self._binaries / "pg_config"
+        if int(self.version.split(".")[0]) >= 15 and config.exists() and "with-icu" in _output(config, "--configure"):
+            return ["--locale=C", "--locale-provider=icu", "--icu-locale=en"]
+        return ["--no-locale"]
+
+    def _tool(self, name: str, *arguments: str, directory: Path) -> None:
+        options = self._account.popen_options() if self._account else {}
+        done = subprocess.run(
+            [self._programs / name, *arguments], cwd=directory, capture_output=True, text=True, check=False, **options
+        )
+        if done.returncode:
+            raise ServerError(f"{name} failed with exit code {done.returncode}:\n{done.stderr}{done.stdout}")
+
+
+def _copy_installation(binaries: Path, target: Path) -> Path:
+    installation, package = binaries.parent, binaries.parent.parent
+    # A wheel's shared libraries lie beside its package, and the binaries find them there by a relative path.
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name, symlinks=True)
+    copy = shutil.copytree(installation, target / package.name / installation.name, symlinks=True)
+    return copy / binaries.name
+
+
+def _give_to(account: Account, path: Path) -> None:
+    for each in (path, *path.rglob("*")):
+        os.chown(each, account.uid, account.gid, follow_symlinks=False)
+
+
+def _is_ready(pid_file: Path, pid: int) -> bool:
+    # The server writes its state to the eighth line; a file that a killed server left behind has another id.
+    try:
+        lines = pid_file.read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and int(lines[0]) == pid and lines[7].strip() == "ready"
+
+
+def _output(program: Path, *arguments: str) -> str:
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
