@@ -1,0 +1,107 @@
+"""The contract as a pytest suite, for any backend.
+
+Subclass `ContractSuite`, give it a `harness`, and every rule of docs/contract.md that one backend can show is tested:
+
+    class TestMyBackend(ContractSuite):
+        @pytest.fixture
+        def harness(self, tmp_path):
+            return MyHarness(tmp_path)
+
+The harness (agentmem.testing.harness) must be a fresh store at each call. A test's name begins with its rule; `pitfall`
+after that says that it guards against a fault that was reported against, or measured in, other systems. Tests marked
+`slow` take a second or more and run by default. What takes more than one backend, or the end of a server, is shown
+elsewhere: agentmem.testing.rules lists it.
+"""
+
+from __future__ import annotations
+
+import agentmem.testing.assertions  # noqa: F401 - comes first: see there
+from agentmem.testing.contract.batches import Batches
+from agentmem.testing.contract.corruption import Corruption
+from agentmem.testing.contract.costs import Costs
+from agentmem.testing.contract.counters import Counters
+from agentmem.testing.contract.documents import Documents
+from agentmem.testing.contract.expiry import Expiry
+from agentmem.testing.contract.filters import Filters
+from agentmem.testing.contract.keys import Keys
+from agentmem.testing.contract.life import Life
+from agentmem.testing.contract.limits import Limits
+from agentmem.testing.contract.listing import Listing
+from agentmem.testing.contract.models import Models
+from agentmem.testing.contract.namespaces import Namespaces
+from agentmem.testing.contract.partitions import Partitions
+from agentmem.testing.contract.patterns import Patterns
+from agentmem.testing.contract.processes import Processes
+from agentmem.testing.contract.purging import Purging
+from agentmem.testing.contract.refusals import Refusals
+from agentmem.testing.contract.scopes import Scopes
+from agentmem.testing.contract.searching import Searching
+from agentmem.testing.contract.statistics import Statistics
+from agentmem.testing.contract.threads import Threads
+from agentmem.testing.contract.transactions import Transactions
+from agentmem.testing.contract.values import Values
+from agentmem.testing.contract.versions import Versions
+from agentmem.testing.contract.writing import Writing
+
+PARTS = (
+    Keys,
+    Patterns,
+    Namespaces,
+    Partitions,
+    Scopes,
+    Values,
+    Limits,
+    Models,
+    Writing,
+    Versions,
+    Counters,
+    Documents,
+    Batches,
+    Transactions,
+    Expiry,
+    Purging,
+    Searching,
+    Listing,
+    Filters,
+    Statistics,
+    Corruption,
+    Refusals,
+    Costs,
+    Threads,
+    Processes,
+    Life,
+)
+
+
+class ContractSuite(
+    Keys,
+    Patterns,
+    Namespaces,
+    Partitions,
+    Scopes,
+    Values,
+    Limits,
+    Models,
+    Writing,
+    Versions,
+    Counters,
+    Documents,
+    Batches,
+    Transactions,
+    Expiry,
+    Purging,
+    Searching,
+    Listing,
+    Filters,
+    Statistics,
+    Corruption,
+    Refusals,
+    Costs,
+    Threads,
+    Processes,
+    Life,
+):
+    """All parts of the contract."""
+
+
+__all__ = ["PARTS", "ContractSuite"]

@@ -1,0 +1,171 @@
+"""A TCP proxy on the loopback that breaks connections at a chosen moment: what does a client do then?"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from agentmem.testing.processes import free_port
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Fault = Literal["lose request", "lose reply"]
+Observer = Callable[[int, bytes], None]
+
+_LOOPBACK: Final = "127.0.0.1"
+_CHUNK_BYTES: Final = 64 * 1024
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close at once, with RST in place of FIN
+
+
+class FaultProxy:
+    """Passes bytes between clients and one server of this machine until it is told otherwise. A context manager.
+
+    Safe to command from any thread. Whatever it breaks, it breaks by a reset, as a crash or a firewall does.
+
+    Args:
+        url: of the server.
+        observer: called with the number of a connection, counted from 0, and what its client sent.
+
+    Attributes:
+        port: where clients connect, on 127.0.0.1; the same over its whole life.
+        connections: how many clients have connected so far.
+    """
+
+    def __init__(self, url: str, observer: Observer | None = None) -> None:
+        self.port = free_port()
+        self.connections = 0
+        self._url = urlsplit(url)
+        self._observer = observer
+        self._faults: list[tuple[Fault, bytes]] = []
+        self._lock = threading.Lock()
+        self._conversations: list[_Conversation] = []
+        self._listener: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self.accept()
+
+    @property
+    def url(self) -> str:
+        """The server's URL by way of this proxy."""
+        user, at, _ = self._url.netloc.rpartition("@")
+        return self._url._replace(netloc=f"{user}{at}{_LOOPBACK}:{self.port}").geturl()
+
+    def accept(self) -> None:
+        """Listen, as at the beginning. Idempotent."""
+        if self._listener is not None:
+            return
+        self._stopped = threading.Event()
+        server = socket.create_server((_LOOPBACK, self.port))
+        self._listener = threading.Thread(target=self._serve, args=(server, self._stopped), daemon=True)
+        self._listener.start()
+
+    def refuse(self) -> None:
+        """Cut every connection and refuse new ones until `accept`, as a server that is down does. Idempotent."""
+        if self._listener is not None:
+            self._stopped.set()
+            self._listener.join()
+            self._listener = None
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset the connections that are open now."""
+        with self._lock:
+            conversations, self._conversations = self._conversations, []
+        for conversation in conversations:
+            conversation.reset()
+
+    def lose_request(self, containing: bytes = b"") -> None:
+        """Reset the connection on which a client says something, and pass nothing of that on to the server.
+
+        Args:
+            containing: what it must say; by default anything. Faults that were asked for happen one after the other.
+        """
+        with self._lock:
+            self._faults.append(("lose request", containing))
+
+    def lose_reply(self, containing: bytes = b"") -> None:
+        """Pass on what a client says, and reset its connection when the server answers: the answer is lost.
+
+        Args:
+            containing: as for `lose_request`.
+        """
+        with self._lock:
+            self._faults.append(("lose reply", containing))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.refuse()
+
+    def _serve(self, server: socket.socket, stopped: threading.Event) -> None:
+        server.settimeout(0.02)
+        with server:
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    client, _ = server.accept()
+                    self._begin(client)
+
+    def _begin(self, client: socket.socket) -> None:
+        client.settimeout(None)
+        try:
+            server = socket.create_connection((self._url.hostname, self._url.port or 0))
+        except OSError:
+            client.close()
+            return
+        conversation = _Conversation(client, server)
+        with self._lock:
+            number, self.connections = self.connections, self.connections + 1
+            self._conversations.append(conversation)
+        threading.Thread(target=conversation.pass_requests, args=(number, self._heard), daemon=True).start()
+        threading.Thread(target=conversation.pass_replies, daemon=True).start()
+
+    def _heard(self, number: int, data: bytes) -> Fault | None:
+        if self._observer is not None:
+            self._observer(number, data)
+        with self._lock:
+            if self._faults and self._faults[0][1] in data:
+                return self._faults.pop(0)[0]
+        return None
+
+
+class _Conversation:
+    """One client's connection and the one to the server that belongs to it."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self._client = client
+        self._server = server
+        self._loses_reply = False
+        for each in (client, server):
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def pass_requests(self, number: int, heard: Callable[[int, bytes], Fault | None]) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._client.recv(_CHUNK_BYTES):
+                fault = heard(number, data)
+                if fault == "lose request":
+                    break
+                self._loses_reply = self._loses_reply or fault == "lose reply"
+                self._server.sendall(data)
+        self.reset()
+
+    def pass_replies(self) -> None:
+        with contextlib.suppress(OSError):
+            while (data := self._server.recv(_CHUNK_BYTES)) and not self._loses_reply:
+                self._client.sendall(data)
+        self.reset()
+
+    def reset(self) -> None:
+        """End both connections, whatever state they are in, and wake the threads that read from them."""
+        for each in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                each.shutdown(socket.SHUT_RD)
+            each.close()

@@ -1,0 +1,65 @@
+"""The state machine on every backend. AGENTMEM_EXAMPLES=1000 searches longer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from agentmem.testing.harnesses import PostgresHarness, SQLiteFileHarness, SQLiteMemoryHarness
+from agentmem.testing.stateful import state_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from agentmem.testing.harness import Harness
+
+EXAMPLES = int(os.environ.get("AGENTMEM_EXAMPLES", "40"))
+STEPS = 30
+
+
+def drive(factory: Callable[[], Harness]) -> None:
+    """Run the machine."""
+    bounded = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+    run_state_machine_as_test(state_machine(factory), settings=bounded)
+
+
+@pytest.fixture
+def directories(tmp_path: Path) -> Iterator[Path]:
+    """Directories that do not exist yet, one for each example."""
+
+    def make() -> Iterator[Path]:
+        number = 0
+        while True:
+            number += 1
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            yield directory
+
+    return make()
+
+
+def test_the_model_agrees_with_a_sqlite_file(directories: Any) -> None:
+    drive(lambda: SQLiteFileHarness(next(directories)))
+
+
+def test_the_model_agrees_with_sqlite_in_memory() -> None:
+    drive(SQLiteMemoryHarness)
+
+
+def test_the_model_agrees_with_postgresql(postgres_harness: PostgresHarness) -> None:
+    def fresh() -> Harness:
+        postgres_harness.empty()
+        return postgres_harness
+
+    drive(fresh)
