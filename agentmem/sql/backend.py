@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _PYSQLITE_PARAMETERS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
+
+OLDEST_SQLITE = (3, 35, 0)
 
 
 def open_url(url: str, options: dict[str, Any]) -> SQLRepository:
@@ -121,6 +124,9 @@ def open_engine(engine: Engine, given: dict[str, Any]) -> SQLRepository:
 def _sqlite_dialect(options: SQLiteOptions | EngineOptions, *, poll: bool) -> Dialect:
     from agentmem.sql.sqlite import SQLiteDialect
 
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise ConfigurationError(f"Python's SQLite is {sqlite3.sqlite_version}; agentmem needs {wanted}, for RETURNING")
     return SQLiteDialect(busy_timeout=options.busy_timeout, max_value_bytes=options.max_value_bytes, poll=poll)
 
 

@@ -36,6 +36,7 @@ _POSTGRES = pytest.StashKey[PostgresServer | ServerError]()
 
 _MARKERS = (
     "rule(name): the rule of the contract that a test shows",
+    "slow: takes more than a few seconds",
     "postgres: needs a PostgreSQL server; set on every test that uses one of the fixtures for it",
 )
 
@@ -128,7 +129,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
-    from agentmem.sql import migrations
+    from agentmem import migrations
 
     for url in _database(postgres_server):
         migrations.upgrade(url)

@@ -151,3 +151,9 @@ def test_the_limit_is_the_repositorys() -> None:
 def test_every_scheme_has_an_opener() -> None:
     for target in SCHEMES.values():
         assert callable(MODULE._opener(target))
+
+
+def test_r31_a_sqlite_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 34, 1))
+    with pytest.raises(agentmem.ConfigurationError, match=r"needs 3\.35"):
+        agentmem.connect("sqlite://")
