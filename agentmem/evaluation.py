@@ -46,7 +46,7 @@ def filter_view(body: str) -> str:
 
 
 def matches(where: Filter, record: Record) -> bool:
-    """Tell whether an entry matches. One whose body, or metadata that is asked for, cannot be decoded never does."""
+    """Tell whether an entry matches. A value or metadata that cannot be decoded has no fields: all are missing."""
     return compiled(where)(record)
 
 
@@ -57,21 +57,18 @@ def compiled(where: Filter) -> Callable[[Record], bool]:
     with_metadata = _mentions_metadata(where)
 
     def test(record: Record) -> bool:
-        if record.body is None:
-            return False
-        try:
-            value = values.decode(filter_view(record.body), record.key)
-            metadata = _metadata(record) if with_metadata else None
-        except CorruptEntry:
-            return False
+        value = _decoded(values.decode, record.body, record.key)
+        metadata = _decoded(values.decode_metadata, record.metadata, record.key) if with_metadata else None
         return condition((value, metadata, record.version, record.created_at, record.updated_at, record.expires_at))
 
     return test
 
 
-def _metadata(record: Record) -> dict[str, Any]:
-    text = record.metadata
-    return values.decode_metadata(None if text is None else filter_view(text), record.key)
+def _decoded(decode: Callable[[str | None, str], Any], text: str | None, key: str) -> Any:
+    try:
+        return decode(None if text is None else filter_view(text), key)
+    except CorruptEntry:
+        return _MISSING
 
 
 def _mentions_metadata(where: Filter) -> bool:

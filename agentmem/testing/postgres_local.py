@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ _DEFAULTS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "fsync": "on",
+    # Files in the data directory, which go with it, also when the server was killed.
+    "dynamic_shared_memory_type": "mmap",
 }
 
 
@@ -88,8 +91,17 @@ class LocalPostgres(PostgresServer):
     def close(self) -> None:
         self.stop()
         if self._directory is not None:
+            self._release_shared_memory(self._directory)
             shutil.rmtree(self._directory)
         self._process = self._directory = None
+
+    def _release_shared_memory(self, directory: Path) -> None:
+        # A killed server leaves a segment of System V shared memory behind, and these are few per machine: its next
+        # start finds and removes it.
+        if (directory / "data" / "postmaster.pid").exists():
+            with contextlib.suppress(ServerError):
+                self.start()
+            self.stop()
 
     def _run_on_a_free_port(self, directory: Path, attempts: int = 3) -> None:
         self._port = free_port()

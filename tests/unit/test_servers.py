@@ -45,6 +45,11 @@ def write(url: str) -> None:
         connection.execute("INSERT INTO written VALUES (1)")
 
 
+def shared_memory_owners() -> list[str]:
+    """The ids of the processes that created the segments of System V shared memory of this machine."""
+    return [line.split()[4] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+
+
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
@@ -148,6 +153,16 @@ def test_close_leaves_nothing_and_a_new_start_is_empty():
     assert not directory.exists()
     with server:
         assert query(server.url(), "SELECT to_regclass('written')") == "None"
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(not Path("/proc/sysvipc/shm").exists(), reason="only Linux lists shared memory there")
+def test_killed_server_leaves_no_shared_memory():
+    with LocalPostgres(BINARIES[0]) as server:
+        pid = str(server.pid)
+        assert pid in shared_memory_owners()
+        server.kill()
+    assert pid not in shared_memory_owners()
 
 
 def test_taken_port_is_given_up_for_another(monkeypatch: pytest.MonkeyPatch):

@@ -155,5 +155,5 @@ def test_every_scheme_has_an_opener() -> None:
 
 def test_r31_a_sqlite_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 34, 1))
-    with pytest.raises(agentmem.ConfigurationError, match=r"needs 3\.35"):
-        agentmem.connect("sqlite://")
+    with pytest.raises(ConfigurationError, match=r"needs 3\.35"):
+        connect("sqlite://")

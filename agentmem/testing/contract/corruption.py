@@ -57,11 +57,11 @@ class Corruption(Contract):
         assert (broken.count(), broken.stats().entries) == (3, 3)
         assert broken.get_many(["a", "c"]) == {"a": {"n": 1}, "c": {"n": 3}}
 
-    def test_r10_filters_pass_it_by(self, broken: Memory) -> None:
+    def test_r10_to_filters_it_has_no_fields(self, broken: Memory) -> None:
         assert [entry.key for entry in broken.search(where={"n": {"$gte": 1}})] == ["a", "c"]
-        assert [entry.key for entry in broken.search(where={"n": {"$ne": 1}})] == ["c"]
-        assert [entry.key for entry in broken.search(where={"$not": {"n": 1}})] == ["c"]
-        assert [entry.key for entry in broken.search(where={"n": {"$exists": False}})] == []
+        assert [entry.key for entry in broken.search(where={"n": {"$ne": 1}})] == ["b", "c"]
+        assert [entry.key for entry in broken.search(where={"$not": {"n": 1}})] == ["b", "c"]
+        assert [entry.key for entry in broken.search(where={"n": {"$exists": False}})] == ["b"]
         assert broken.count(where={"n": {"$lt": 10}}) == 2
         assert broken.delete_matching("*", where={"n": {"$lt": 10}}) == 2
         assert list(broken.keys()) == ["b"]
