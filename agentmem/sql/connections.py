@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 QUIET_SECONDS = 5.0
 """How long a fork waits for calls in progress."""
+
+
+_NO_TURN = nullcontext()
 
 
 class Link:
@@ -76,6 +80,10 @@ class Driver(ABC):
     def is_stale(self, link: Link) -> bool:
         """Whether a connection that rested was cut meanwhile, as far as can be seen without a round trip."""
 
+    def turn(self) -> AbstractContextManager[None]:
+        """What a write waits for before it takes a connection."""
+        return _NO_TURN
+
     def is_busy(self, error: Exception) -> bool:
         """Whether the error says no more than that somebody else had the turn."""
         return False
@@ -119,7 +127,7 @@ class Connections(Forkable):
         self._keep = keep
         self._own = own
         self._renew = renew
-        self._closed = False
+        self._closed = threading.Event()
         self._reset()
         super().__init__()
 
@@ -141,8 +149,12 @@ class Connections(Forkable):
         return self._run(work, attempts=2)
 
     def write(self, work: Callable[[Link], T]) -> T:
-        """Run `work` with a connection, exactly once (R18)."""
-        return self._run(work, attempts=1)
+        """Run `work` with a connection, exactly once (R18).
+
+        Who must wait for a turn to write waits without a connection, which readers can use meanwhile.
+        """
+        with self._driver.turn():
+            return self._run(work, attempts=1)
 
     def _run(self, work: Callable[[Link], T], attempts: int) -> T:
         deadline: float | None = None
@@ -168,10 +180,10 @@ class Connections(Forkable):
             return result
 
     def _acquire(self) -> Link:
-        if self._closed:
+        if self._closed.is_set():
             raise Closed("this memory was closed")
         if not self._own:
-            return self._open()
+            return self._fresh()
         gate = self._gate
         if gate is not None:
             gate.wait(QUIET_SECONDS)
@@ -184,10 +196,20 @@ class Connections(Forkable):
             ) from None
         try:
             self._renew_once()
-            return self._rested() or self._open()
+            link = self._rested() or self._open()
+            if self._closed.is_set():  # meanwhile; in memory this would be another, empty database
+                self._discard(link)
+                raise Closed("this memory was closed")
         except BaseException:
             self._permits.put(None)
             raise
+        return link
+
+    def _fresh(self) -> Link:
+        """A connection from a host's pool, where some may have been cut while they rested."""
+        while self._driver.is_stale(link := self._open()):
+            self._discard(link)
+        return link
 
     def _renew_once(self) -> None:
         if self._pending_renewal:
@@ -230,7 +252,7 @@ class Connections(Forkable):
     def _release(self, link: Link) -> None:
         if self._keep:
             self._idle.append(link)
-            if self._closed:  # and perhaps emptied before the line above: nobody else would find this one
+            if self._closed.is_set():  # and perhaps emptied before the line above: nobody else would find this one
                 self._close_idle()
         else:
             self._driver.restore(link)
@@ -266,7 +288,7 @@ class Connections(Forkable):
 
     def close(self) -> None:
         """Close what rests; what is in use closes when it is given back. Idempotent."""
-        self._closed = True
+        self._closed.set()
         self._close_idle()
         if self._own:
             self.engine.dispose()
@@ -282,6 +304,10 @@ class Connections(Forkable):
             while self._withheld < self._capacity:
                 self._permits.get(timeout=max(0.0, deadline - time.monotonic()))
                 self._withheld += 1
+        if self._keep:
+            # SQLite keeps count of its locks on a file in the process, and the child would inherit the count without
+            # the locks: then its parent, or another process, could take the log away from under it.
+            self._close_idle()
 
     def let_go(self) -> None:
         """After a fork, in the parent."""

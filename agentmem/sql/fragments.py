@@ -177,13 +177,14 @@ def store(names: Mapping[str, str]) -> str:
 
 def remove(names: Mapping[str, str], condition: str, limit: int) -> str:
     """Remove a piece in the order of keys: how many lived, how many went, and the last key."""
+    entries = names["entries"]
     return (
-        "WITH doomed AS MATERIALIZED (SELECT key FROM {entries} e WHERE partition = %(partition)s AND "
+        f"WITH doomed AS MATERIALIZED (SELECT key FROM {entries} e WHERE partition = %(partition)s AND "
         f"key > %(after)s AND {condition} ORDER BY key LIMIT {limit:d} FOR UPDATE), "
-        f"gone AS (DELETE FROM {{entries}} e USING doomed d WHERE e.partition = %(partition)s AND e.key = d.key "
-        f"RETURNING e.partition, e.key, e.version, {ALIVE} AS alive), floor AS ({_FLOOR}) "
+        f"gone AS (DELETE FROM {entries} e USING doomed d WHERE e.partition = %(partition)s AND e.key = d.key "
+        f"RETURNING e.partition, e.key, e.version, {ALIVE} AS alive), floor AS ({_FLOOR.format_map(names)}) "
         "SELECT count(*) FILTER (WHERE alive), count(*), max(key) FROM gone"
-    ).format_map(names)
+    )
 
 
 def purge(names: Mapping[str, str]) -> str:

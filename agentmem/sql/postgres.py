@@ -14,21 +14,14 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.expression import ColumnElement
 
 from agentmem.entries import Record
-from agentmem.errors import (
-    AgentMemError,
-    BackendError,
-    ConfigurationError,
-    OutcomeUnknown,
-    PermissionDenied,
-    SchemaMismatch,
-    Unavailable,
-)
+from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
 from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.postgres_batches import Batches, record
+from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
 from agentmem.sql.types import from_microseconds, server_now
 
@@ -62,6 +55,8 @@ class PostgresDialect(Dialect):
     def prepare(self, link: Link) -> None:
         """Autocommit is a flag of the client: it costs no round trip."""
         raw = link.raw
+        if raw.info.transaction_status == TransactionStatus.INTRANS:
+            raw.commit()  # what a host's own event handlers have set on it
         link.proxy.info["agentmem"] = (raw.autocommit, raw.prepare_threshold)
         raw.autocommit = True
         raw.prepare_threshold = self._prepare_threshold
@@ -85,40 +80,15 @@ class PostgresDialect(Dialect):
         return True
 
     def is_stale(self, link: Link) -> bool:
-        """A connection at rest that has something to say says goodbye: a FIN, a reset or a FATAL message."""
-        raw = link.raw
-        if raw.closed:
-            return True
-        if not os_select.select([raw.fileno()], [], [], 0)[0]:
-            return False
-        try:
-            raw.pgconn.consume_input()
-        except psycopg.Error:
-            return True
-        return bool(raw.closed) or raw.info.transaction_status != TransactionStatus.IDLE
+        """A connection at rest that has something to say says goodbye: a FATAL message, a FIN or a reset.
+
+        Should it have been a notice after all, a new connection is cheaper than a write whose outcome is unknown.
+        """
+        return bool(link.raw.closed) or _is_readable(link.raw.fileno())
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
-        """By SQLSTATE (PostgreSQL manual, appendix A); without one it was the connection that failed."""
-        state = getattr(error, "sqlstate", None) or ""
-        text = str(error).strip() or type(error).__name__
-        if broken and uncertain:
-            # Even "terminating connection" may come after the commit, from a wait for a synchronous standby.
-            return OutcomeUnknown(f"the connection broke before the reply: {text}")
-        if state in ("28P01", "28000", "42501"):
-            return PermissionDenied(text)
-        if state in ("42P01", "42703", "3F000"):
-            return SchemaMismatch(f"{text}: run `agentmem db upgrade` on this database")
-        if state == "3D000":
-            return Unavailable(text, retryable=False)
-        if state[:2] in ("08", "53", "57", "40", "55", "25"):
-            return Unavailable(text)
-        if state:
-            return BackendError(f"PostgreSQL: {text} (SQLSTATE {state})")
-        if broken and isinstance(error, psycopg.ProgrammingError):
-            return ConfigurationError(f"the connection's parameters: {text}")
-        if broken or isinstance(error, psycopg.OperationalError):
-            return Unavailable(text)
-        return BackendError(f"psycopg: {text}")
+        """In agentmem.sql.postgres_errors."""
+        return translate(error, broken=broken, uncertain=uncertain)
 
     def parameters(self, **values: Any) -> dict[str, Any]:
         """The server has its own clock."""
@@ -199,3 +169,12 @@ class PostgresDialect(Dialect):
         fields = ("database_bytes", "table_bytes", "index_bytes", "connections", "max_connections")
         settings = ("fsync", "synchronous_commit", "timezone", "server_encoding")
         return row[0], dict(zip((*fields, *settings), row[1:], strict=True))
+
+
+def _is_readable(descriptor: int) -> bool:
+    if not hasattr(os_select, "poll"):
+        return bool(os_select.select([descriptor], [], [], 0)[0])
+    # select() ends at descriptor 1,023.
+    poll = os_select.poll()
+    poll.register(descriptor, os_select.POLLIN)
+    return bool(poll.poll(0))

@@ -41,6 +41,7 @@ class Batches:
         self._renew = fragments.renew(names)
         self._placeholders = fragments.placeholders(names)
         self._lock = {bodies: fragments.lock(names, bodies=bodies) for bodies in (True, False)}
+        self._lock_table = f"LOCK TABLE {names['entries']} IN ROW EXCLUSIVE MODE"
         self._store = fragments.store(names)
         self._purge = fragments.purge(names)
         self.server = fragments.server(names)
@@ -148,6 +149,9 @@ class Batches:
             execute(BEGIN)
             if created:
                 execute(self._placeholders, {"partition": partition, "keys": created})
+            else:
+                # Rows first and the table's lock later would be the order of drop_partition reversed: a deadlock.
+                execute(self._lock_table)
             rows = execute(self._lock[bodies], {"partition": partition, "keys": keys})
             policy = execute(self._policy, {"partition": partition})
         return {row[0]: record(row) for row in rows.fetchall()}, created, policy.fetchall()

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,12 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from agentmem.commands import plain_puts
 from agentmem.entries import Record
-from agentmem.errors import (
-    AgentMemError,
-    BackendError,
-    OutcomeUnknown,
-    PermissionDenied,
-    SchemaMismatch,
-    Unavailable,
-)
+from agentmem.errors import AgentMemError, Unavailable
 from agentmem.keys import ANY, Pattern
 from agentmem.sql import sqlite_filters, statements
 from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
 from agentmem.sql.types import UtcDateTime, from_microseconds
 
@@ -65,9 +60,8 @@ class SQLiteDialect(Dialect):
 
     def __init__(self, *, busy_timeout: float, max_value_bytes: int, poll: bool) -> None:
         self.busy_timeout = self.patience_seconds = busy_timeout
-        self._poll = poll
-        self._busy_since = self._wrote_at = 0.0
-        self._lock = threading.Lock()
+        self.polls = poll
+        self._turn = _Turn(self)
         self._writes = Writes(statements.names(self), max_value_bytes)
 
     def prepare(self, link: Link) -> None:
@@ -78,7 +72,7 @@ class SQLiteDialect(Dialect):
         if "agentmem" not in link.proxy.info:
             raw.create_function("agentmem_matches", 8, _matches, deterministic=True)
             link.proxy.info["agentmem"] = True
-            if self._poll:
+            if self.polls:
                 raw.execute(f"PRAGMA busy_timeout = {POLL_MS}")
         link.cursor = raw.cursor()
 
@@ -103,24 +97,16 @@ class SQLiteDialect(Dialect):
 
     def forget(self) -> None:
         """The thread that may have held the lock does not exist in a child."""
-        self._lock = threading.Lock()
+        self._turn = _Turn(self)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """The writer's lock."""
+        return self._turn
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
-        """By SQLite's result codes (sqlite.org/rescode.html)."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Unavailable(f"the database is locked: no turn within {self.busy_timeout:g} s (option busy_timeout)")
-        if code == sqlite3.SQLITE_IOERR and uncertain:
-            return OutcomeUnknown(f"the file could not be written: {error}")
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
-            return Unavailable(f"the database file cannot be used: {error}", retryable=code == sqlite3.SQLITE_FULL)
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-            return PermissionDenied(str(error))
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return Unavailable(f"the file is damaged or no SQLite database: {error}", retryable=False)
-        if "no such table" in str(error) or "no such column" in str(error):
-            return SchemaMismatch(f"{error}: run `agentmem db upgrade` on this database")
-        return BackendError(f"SQLite: {error}")
+        """In agentmem.sql.sqlite_errors."""
+        waited = f"{self.busy_timeout:g} s (option busy_timeout)"
+        return translate(error, uncertain=uncertain, waited=waited)
 
     def parameters(self, **values: Any) -> dict[str, Any]:
         """Every statement may ask for the clock."""
@@ -164,7 +150,7 @@ class SQLiteDialect(Dialect):
 
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One transaction, begun with the writer's lock in hand."""
-        with _Immediate(self, link):
+        with _Immediate(link):
             now = clock()
             if len(commands) == 1 and (puts := plain_puts(commands)):
                 outcome = self._writes.put(link.cursor, partition, puts[0], now)
@@ -176,38 +162,23 @@ class SQLiteDialect(Dialect):
         self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
     ) -> tuple[int, str | None]:
         """Remove the next piece in the order of keys."""
-        with _Immediate(self, link):
+        with _Immediate(link):
             return self._writes.remove(link.cursor, partition, condition, parameters, now=clock(), limit=REMOVE_AT_ONCE)
 
     def purge(self, link: Link, limit: int) -> int:
         """Oldest first, by the partial index."""
-        with _Immediate(self, link):
+        with _Immediate(link):
             return self._writes.purge(link.cursor, limit, clock())
 
     def drop(self, link: Link, partition: str) -> int:
         """What was written since the entries were removed goes with the row."""
-        with _Immediate(self, link):
+        with _Immediate(link):
             return self._writes.drop(link.cursor, partition, clock())
 
     def define(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> None:
         """Run one writing statement."""
-        with _Immediate(self, link):
+        with _Immediate(link):
             link.cursor.execute(statement, parameters)
-
-    def yield_turn(self) -> None:
-        """With the lock in hand and nothing open: leave the file to other processes now and then.
-
-        Threads that write one after the other leave gaps of microseconds, which a process that polls hardly ever hits.
-        """
-        if not self._poll:
-            return
-        now = time.monotonic()
-        if now - self._wrote_at > PAUSE_SECONDS:
-            self._busy_since = now
-        elif now - self._busy_since > TURN_SECONDS:
-            time.sleep(PAUSE_SECONDS)
-            now = self._busy_since = time.monotonic()
-        self._wrote_at = now
 
     def server(self, link: Link) -> tuple[str, dict[str, Any]]:
         """The library's version and the file's own account."""
@@ -219,37 +190,56 @@ class SQLiteDialect(Dialect):
         return sqlite3.sqlite_version, answers
 
 
-class _Immediate:
-    """`BEGIN IMMEDIATE … COMMIT` under the process's writer lock; an exception rolls back.
+class _Turn:
+    """The writer's lock between the threads of a process: spares them SQLite's polling, which is for processes."""
 
-    The lock between threads spares them SQLite's polling; the busy time-out is for other processes.
-    """
-
-    def __init__(self, dialect: SQLiteDialect, link: Link) -> None:
+    def __init__(self, dialect: SQLiteDialect) -> None:
         self._dialect = dialect
+        self._lock = threading.Lock()
+        self._busy_since = self._wrote_at = 0.0
+
+    def __enter__(self) -> None:
+        timeout = self._dialect.busy_timeout
+        if not self._lock.acquire(timeout=timeout):
+            raise Unavailable(f"no turn to write within {timeout:g} s (option busy_timeout)")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if self._dialect.polls:
+                self._pause()
+        finally:
+            self._lock.release()
+
+    def _pause(self) -> None:
+        """Leave the file to other processes now and then.
+
+        Threads that write one after the other leave gaps of microseconds, which a process that polls hardly ever hits.
+        """
+        now = time.monotonic()
+        if now - self._wrote_at > PAUSE_SECONDS:
+            self._busy_since = now
+        elif now - self._busy_since > TURN_SECONDS:
+            time.sleep(PAUSE_SECONDS)
+            now = self._busy_since = time.monotonic()
+        self._wrote_at = now
+
+
+class _Immediate:
+    """`BEGIN IMMEDIATE … COMMIT`; an exception rolls back."""
+
+    def __init__(self, link: Link) -> None:
         self._link = link
 
     def __enter__(self) -> None:
-        dialect = self._dialect
-        if not dialect._lock.acquire(timeout=dialect.busy_timeout):
-            raise Unavailable(f"no turn to write within {dialect.busy_timeout:g} s (option busy_timeout)")
-        try:
-            self._link.cursor.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            dialect._lock.release()
-            raise
+        self._link.cursor.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         link = self._link
-        try:
-            if error is None:
-                link.uncertain = True
-                link.cursor.execute("COMMIT")
-            elif link.raw.in_transaction:
-                link.raw.execute("ROLLBACK")
-            self._dialect.yield_turn()
-        finally:
-            self._dialect._lock.release()
+        if error is None:
+            link.uncertain = True
+            link.cursor.execute("COMMIT")
+        elif link.raw.in_transaction:
+            link.raw.execute("ROLLBACK")
 
 
 def _matches(where: str, *row: Any) -> bool:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 #: Forked from a server that has imported these and done nothing else: a process is as fresh as one that was started
 #: anew, and does not take a second of imports.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pytest", "agentmem", "agentmem.sql.migrations", "agentmem.testing.support", "alembic.command"])
+_context.set_forkserver_preload(
+    ["pytest", "agentmem", "agentmem.sql.migrations", "agentmem.testing.support", "alembic.command"]
+)
 
 _PROLOGUE = """
 import os, signal, sys, threading, time
@@ -47,10 +49,12 @@ class Crew:
     def __init__(self) -> None:
         self.said: Any = _context.SimpleQueue()
         self._started: list[ForkServerProcess] = []
+        self._barriers: list[Any] = []  # a process finds its barrier by a name that ends with the barrier
 
     def start(self, count: int, script: str, **names: Any) -> list[ForkServerProcess]:
         """Start so many; they begin when all are there."""
         barrier = _context.Barrier(count)
+        self._barriers.append(barrier)
         processes = []
         for index in range(count):
             given = {**names, "index": index, "said": self.said, "barrier": barrier}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,7 +84,7 @@ while True:
 """
     writers = crew.start(2, script, url=url)
     for index, writer in enumerate(writers):
-        eventually(lambda index=index: memory.count(f"{index}/apply/00002/*") > 0, timeout=60)
+        eventually(partial(memory.count, f"{index}/apply/00002/*"), timeout=60)
         time.sleep(0.07 * (index + 1))
         crew.kill(writer)
     for index in range(2):

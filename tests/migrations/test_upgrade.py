@@ -155,7 +155,7 @@ def test_on_sqlite_another_writer_is_waited_for_and_then_named(sqlite_url, host_
     with host_engine(sqlite_url) as engine, engine.begin() as writer:
         writer.execute(text("CREATE TABLE orders (id INTEGER)"))
         writer.execute(text("INSERT INTO orders VALUES (1)"))
-        with pytest.raises(Unavailable, match="another writer kept the database"):
+        with pytest.raises(Unavailable, match="the database is locked"):
             migrations.upgrade(sqlite_url, wait_seconds=0.05)
     migrations.upgrade(sqlite_url)
 

@@ -10,6 +10,8 @@ import agentmem
 from agentmem import Append, Check, Delete, Increment, Merge, Put, Touch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agentmem.memory import Memory
 
 ATTACKS = [
@@ -39,9 +41,26 @@ ATTACKS = [
 ]
 
 
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
+    """One store for all attacks."""
+    if request.param == "sqlite":
+        with agentmem.connect(f"sqlite:///{tmp_path_factory.mktemp('injection') / 'memory.db'}") as memory:
+            yield memory
+        return
+    server = request.getfixturevalue("postgres_server")
+    url = server.new_database()
+    with agentmem.connect(url, create="always") as memory:
+        yield memory
+    server.drop_database(url)
+
+
 @pytest.fixture
-def guarded(memory: Memory) -> Memory:
+def guarded(store: Memory) -> Memory:
     """A handle beside whose partition lies another that nothing may reach."""
+    memory = store
+    for partition in memory.partitions():
+        memory.drop_partition(partition.name)
     memory.partition("other").put_many({"secret": "s", "key": 1})
     return memory
 

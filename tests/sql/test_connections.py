@@ -17,6 +17,7 @@ import pytest
 
 import agentmem
 from agentmem import Closed, OutcomeUnknown, PoolTimeout, Put, Unavailable
+from agentmem.sql import migrations
 from agentmem.sql.backend import open_url
 from agentmem.testing.faults import FaultProxy
 from agentmem.testing.processes import free_port
@@ -57,6 +58,23 @@ BATCHES: dict[str, Callable[[Memory], object]] = {
     "delete_many": lambda m: m.delete_many(["key", "list"]),
     "touch": lambda m: m.touch("key", 60),
 }
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    url = postgres_server.new_database()
+    migrations.upgrade(url)
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def postgres_schema_url(database: str) -> str:
+    """A database of this module's own, emptied for each test: there are many of them."""
+    terminate_all(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("TRUNCATE memory_entries, partitions")
+    return database
 
 
 @pytest.fixture
