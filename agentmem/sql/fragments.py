@@ -29,12 +29,16 @@ _AT = "CROSS JOIN LATERAL (SELECT clock_timestamp() AS at WHERE p.name IS NOT NU
 _AT_ROW_OF_BATCH = _AT.replace("p.name", "r.key")
 _FIRST = f"GREATEST(CAST(EXTRACT(epoch FROM c.at) * 1000000 AS BIGINT), p.version_floor + 1), c.at, c.at, c.at + {_TTL}"
 _NEXT_VERSION = f"version = GREATEST(e.version + 1, {CLOCK})"
-_CREATED = f"created_at = CASE WHEN {DEAD} THEN clock_timestamp() ELSE e.created_at END"
+# Over a dead row it is a new entry, whose two time stamps are one.
+_RESTAMP = (
+    f"created_at = CASE WHEN {DEAD} THEN EXCLUDED.created_at ELSE e.created_at END, "
+    f"updated_at = CASE WHEN {DEAD} THEN EXCLUDED.updated_at ELSE clock_timestamp() END"
+)
 # The lock may have been waited for: what counts is the duration, from now.
 _FRESH_EXPIRY = "clock_timestamp() + (EXCLUDED.expires_at - EXCLUDED.updated_at)"
 _REPLACE = (
     f"ON CONFLICT (partition, key) DO UPDATE SET body = EXCLUDED.body, metadata = EXCLUDED.metadata, {_NEXT_VERSION}, "
-    f"{_CREATED}, updated_at = clock_timestamp(), expires_at = {_FRESH_EXPIRY}"
+    f"{_RESTAMP}, expires_at = {_FRESH_EXPIRY}"
 )
 _STAMPS = "e.version, e.created_at, e.updated_at, e.expires_at"
 # Whether a row that is new (it has no xmax) may have waited after its clock was read: time went by, and other
@@ -119,7 +123,8 @@ def delete_partition(names: Mapping[str, str]) -> str:
     """Every entry of a partition; how many lived."""
     return (
         "WITH gone AS (DELETE FROM {entries} e WHERE partition = %(partition)s "
-        f"RETURNING {ALIVE} AS alive) SELECT count(*) FILTER (WHERE alive) FROM gone"
+        f"RETURNING e.partition, e.version, {ALIVE} AS alive), floor AS ({_FLOOR}) "
+        "SELECT count(*) FILTER (WHERE alive) FROM gone"
     ).format_map(names)
 
 
@@ -130,8 +135,8 @@ def increment(names: Mapping[str, str]) -> str:
         f"{_INSERT} SELECT p.name, %(key)s, %(total)s::bigint::text, NULL, {_FIRST} FROM {{partitions}} p {_AT} "
         f"WHERE {_POLICY.format(key='%(key)s')} ON CONFLICT (partition, key) DO UPDATE SET "
         f"body = CASE WHEN {DEAD} THEN EXCLUDED.body ELSE (e.body::bigint + %(by)s::bigint)::text END, "
-        f"metadata = CASE WHEN {DEAD} THEN NULL ELSE e.metadata END, {_NEXT_VERSION}, {_CREATED}, "
-        f"updated_at = clock_timestamp(), expires_at = CASE WHEN {keeps} THEN e.expires_at ELSE {_FRESH_EXPIRY} END "
+        f"metadata = CASE WHEN {DEAD} THEN NULL ELSE e.metadata END, {_NEXT_VERSION}, {_RESTAMP}, "
+        f"expires_at = CASE WHEN {keeps} THEN e.expires_at ELSE {_FRESH_EXPIRY} END "
         f"WHERE {DEAD} OR e.body ~ '^-?[0-9]{{{{1,18}}}}$' RETURNING {E_COLUMNS}, {_WAITED}"
     ).format_map(names)
 
@@ -187,11 +192,12 @@ def remove(names: Mapping[str, str], condition: str, limit: int) -> str:
     )
 
 
-def purge(names: Mapping[str, str]) -> str:
-    """Remove the longest dead rows that nobody holds."""
+def purge(names: Mapping[str, str], limit: int) -> str:
+    """Remove the longest dead rows that nobody holds. The limit is written out: a plan for any would read the table."""
     return (
         "WITH doomed AS MATERIALIZED (SELECT partition, key FROM {entries} e "
-        "WHERE expires_at <= (SELECT clock_timestamp()) ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED), "
+        "WHERE expires_at <= (SELECT clock_timestamp()) ORDER BY expires_at "
+        f"LIMIT {limit:d} FOR UPDATE SKIP LOCKED), "
         "gone AS (DELETE FROM {entries} e USING doomed d WHERE e.partition = d.partition AND e.key = d.key "
         f"RETURNING e.partition, e.version), floor AS ({_FLOOR}) SELECT count(*) FROM gone"
     ).format_map(names)

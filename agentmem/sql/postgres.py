@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agentmem.filters import Filter
 
 REMOVE_AT_ONCE = 2_000
-ROLLED_BACK_ATTEMPTS = 8
+ROLLED_BACK_ATTEMPTS = 16
 _LIKE_ESCAPES = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
 
 

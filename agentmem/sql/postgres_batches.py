@@ -43,7 +43,6 @@ class Batches:
         self._lock = {bodies: fragments.lock(names, bodies=bodies) for bodies in (True, False)}
         self._lock_table = f"LOCK TABLE {names['entries']} IN ROW EXCLUSIVE MODE"
         self._store = fragments.store(names)
-        self._purge = fragments.purge(names)
         self.server = fragments.server(names)
         entries, partitions = names["entries"], names["partitions"]
         self._policy = (
@@ -62,7 +61,12 @@ class Batches:
         self._drop = (
             f"LOCK TABLE {entries} IN SHARE ROW EXCLUSIVE MODE",
             fragments.delete_partition(names),
-            f"DELETE FROM {partitions} WHERE name = %(partition)s",
+            f"DELETE FROM {partitions} WHERE name = %(partition)s AND version_floor < {CLOCK}",
+            # Versions ahead of the clock must be remembered: then the partition stays, empty and without a policy.
+            (
+                f"UPDATE {partitions} SET default_ttl_ms = NULL, namespace = NULL, description = NULL "
+                "WHERE name = %(partition)s"
+            ),
         )
 
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
@@ -187,15 +191,16 @@ class Batches:
     def purge(self, link: Link, limit: int) -> int:
         """Remove dead rows."""
         link.uncertain = True
-        return int(link.cursor.execute(self._purge, {"limit": limit}).fetchone()[0])
+        return int(link.cursor.execute(fragments.purge(self._names, limit), {}).fetchone()[0])
 
     def drop(self, link: Link, partition: str) -> int:
         """Remove what is left of a partition while nobody writes; how many of these entries lived."""
-        lock, entries, row = self._drop
+        lock, entries, row, policy = self._drop
         with _Transaction(link):
             link.cursor.execute(lock)
             living = link.cursor.execute(entries, {"partition": partition}).fetchone()[0]
             link.cursor.execute(row, {"partition": partition})
+            link.cursor.execute(policy, {"partition": partition})
         return int(living)
 
 

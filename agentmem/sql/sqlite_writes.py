@@ -57,10 +57,14 @@ class Writes:
         self._delete_rows = f"DELETE FROM {entries} WHERE rowid IN (SELECT value FROM json_each(?))"
         self._raise_floor = f"UPDATE {partitions} SET version_floor = max(version_floor, ?) WHERE name = ?"
         self._count_living = (
-            f"SELECT count(*) FROM {entries} WHERE partition = ? AND (expires_at IS NULL OR expires_at > ?)"
+            f"SELECT sum(expires_at IS NULL OR expires_at > ?), max(version) FROM {entries} WHERE partition = ?"
         )
         self._drop_entries = f"DELETE FROM {entries} WHERE partition = ?"
-        self._drop_partition = f"DELETE FROM {partitions} WHERE name = ?"
+        self._drop_partition = f"DELETE FROM {partitions} WHERE name = ? AND version_floor < ?"
+        # Versions ahead of the clock must be remembered: then the partition stays, empty and without a policy.
+        self._drop_policy = (
+            f"UPDATE {partitions} SET default_ttl_ms = NULL, namespace = NULL, description = NULL WHERE name = ?"
+        )
 
     def apply(self, cursor: Any, partition: str, commands: Sequence[Command], now: int) -> list[Outcome]:
         """Run a batch through the planner and store what it amounts to."""
@@ -139,10 +143,12 @@ class Writes:
 
     def drop(self, cursor: Any, partition: str, now: int) -> int:
         """Remove a partition's row and every entry that is left; how many of these lived."""
-        living = cursor.execute(self._count_living, (partition, now)).fetchall()[0][0]
+        living, version = cursor.execute(self._count_living, (now, partition)).fetchall()[0]
+        self._remember(cursor, partition, version or 0, now)
         cursor.execute(self._drop_entries, (partition,))
-        cursor.execute(self._drop_partition, (partition,))
-        return int(living)
+        cursor.execute(self._drop_partition, (partition, now))
+        cursor.execute(self._drop_policy, (partition,))
+        return int(living or 0)
 
 
 def record(row: Sequence[Any]) -> Record:

@@ -240,9 +240,9 @@ def test_a_stricter_default_of_the_server_makes_no_difference(postgres_schema_ur
                 memory.put("key", index)
                 memory.delete_many(["key", "other"])
 
-        run_threads(6, work)
-        assert memory.get("counter") == 60
-        assert len(memory.get("list")) == 60
+        run_threads(3, work)
+        assert memory.get("counter") == 30
+        assert len(memory.get("list")) == 30
         assert memory.check() == []
 
 

@@ -23,7 +23,10 @@ def put(memory: agentmem.Memory) -> int:
 
 
 def put_if_absent(memory: agentmem.Memory) -> int:
-    return memory.put("k", "last", if_absent=True).version
+    try:
+        return memory.put("k", "last", if_absent=True).version
+    except agentmem.VersionConflict:
+        return sys.maxsize  # the delete comes last after all
 
 
 def put_many(memory: agentmem.Memory) -> int:

@@ -125,10 +125,11 @@ def generic_plan(connection: psycopg.Connection[Any], statement: str, parameters
     names = list(parameters)
     text = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement).replace("%%", "%")
     values = ClientCursor(connection).mogrify(", ".join(["%s"] * len(names)), list(parameters.values()))
+    arguments = f"({values})" if names else ""
     connection.execute("SET plan_cache_mode = force_generic_plan")
     connection.execute(f"PREPARE pinned AS {text}".encode())
     try:
-        return nodes(connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE pinned ({values})".encode()).fetchone())
+        return nodes(connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE pinned {arguments}".encode()).fetchone())
     finally:
         connection.execute("DEALLOCATE pinned")
 
