@@ -18,11 +18,13 @@ class Harness(ABC):
         shared: whether a second `connect()` sees the same store. Tests that need two handles are skipped otherwise.
         multiprocess: whether another process can reach the store by `agentmem.connect(harness.url)`.
         url: where, for a store that other processes can reach.
+        sets_versions: whether `set_version()` works.
         restartable: whether `restart()` works.
     """
 
     shared: ClassVar[bool] = True
     multiprocess: ClassVar[bool] = False
+    sets_versions: ClassVar[bool] = False
     restartable: ClassVar[bool] = False
     url: str | None = None
 
@@ -40,6 +42,10 @@ class Harness(ABC):
     @abstractmethod
     def stored(self, partition: str) -> int:
         """Count the entries that take room in a partition, expired ones that were not purged yet included."""
+
+    def set_version(self, partition: str, key: str, version: int) -> None:
+        """Give a stored entry a version, as a write would have done while the server's clock was ahead."""
+        raise NotImplementedError(f"{type(self).__name__} sets no versions")
 
     def restart(self) -> None:
         """Stop the store's server and start it again, its data kept."""

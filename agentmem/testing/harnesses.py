@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agentmem.memory import Memory
 
 COUNT = "SELECT count(*) FROM memory_entries WHERE partition = :partition"
+SET_VERSION = "UPDATE memory_entries SET version = :version WHERE partition = :partition AND key = :key"
 CORRUPT = "UPDATE memory_entries SET body = :body WHERE partition = :partition AND key = :key"
 
 
@@ -27,6 +28,7 @@ class SQLHarness(Harness):
         broken_body: what our decoder refuses and the database's own columns and checks accept.
     """
 
+    sets_versions: ClassVar[bool] = True
     broken_body: ClassVar[str] = '{"a": '
 
     def corrupt(self, partition: str, key: str) -> None:
@@ -35,11 +37,15 @@ class SQLHarness(Harness):
         if changed != 1:
             raise LookupError(f"there is no entry {key!r} in {partition!r} to corrupt")
 
+    def set_version(self, partition: str, key: str, version: int) -> None:
+        """As Harness says."""
+        self._execute(SET_VERSION, version=version, partition=partition, key=key)
+
     def stored(self, partition: str) -> int:
         """As Harness says."""
         return int(self._execute(COUNT, partition=partition).scalar_one())
 
-    def _execute(self, statement: str, **parameters: str) -> Any:
+    def _execute(self, statement: str, **parameters: object) -> Any:
         engine = self._engine()
         with engine.begin() as connection:
             result = connection.execute(text(statement), parameters)

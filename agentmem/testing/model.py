@@ -28,13 +28,17 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True)
 class Item:
-    """What is known of an entry. `expires` is a TTL, None for never; `written` counts batches."""
+    """What is known of an entry.
+
+    `expires` is a TTL, None for never; `born` is the version of its first put, `written` the number of its last batch.
+    """
 
     key: str
     value: Any
     metadata: dict[str, Any]
     expires: float | None
     version: int
+    born: int
     written: int
 
 
@@ -205,7 +209,7 @@ class View:
         self._check_namespace(self.prefix + key)
         self.model.batches += 1
         expires = self._expiry(UNSET, current, keep=True)
-        item = self._item(self.prefix + key, value, {} if current is None else current.metadata, expires)
+        item = self._item(self.prefix + key, value, {} if current is None else current.metadata, expires, current)
         self.state[item.key] = item
         return self.relative(item)
 
@@ -237,13 +241,17 @@ class View:
         answer, value = _computed(operation, current)
         ttl = UNSET if isinstance(operation, Append | Merge) else operation.ttl
         expires = self._expiry(ttl, current, keep=not isinstance(operation, Put))
-        state[key] = self._item(key, value, metadata, expires)
+        state[key] = self._item(key, value, metadata, expires, current)
         shown = self.relative(state[key])
         return Outcome(operation.key, shown if isinstance(operation, Put | Merge) else answer, shown)
 
-    def _item(self, key: str, value: Any, metadata: dict[str, Any], expires: float | None) -> Item:
+    def _item(
+        self, key: str, value: Any, metadata: dict[str, Any], expires: float | None, current: Item | None
+    ) -> Item:
         self.model.writes += 1
-        return Item(key, deepcopy(value), deepcopy(metadata), expires, self.model.writes, self.model.batches)
+        version = self.model.writes
+        born = version if current is None else current.born
+        return Item(key, deepcopy(value), deepcopy(metadata), expires, version, born, self.model.batches)
 
     def _expect(self, operation: Put | Delete | Check, current: Item | None) -> None:
         wanted = operation.version if isinstance(operation, Check) else operation.if_version

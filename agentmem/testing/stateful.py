@@ -9,6 +9,7 @@ It runs in one thread: what several do at once is the suite's affair (agentmem.t
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from agentmem.errors import VersionConflict
 from agentmem.operations import Append, Check, Delete, Increment, Merge, Operation, Put, Touch
 from agentmem.testing import strategies as draw
 from agentmem.testing.comparison import normal, outcome
-from agentmem.testing.model import LONG, Model, View
+from agentmem.testing.model import LONG, Item, Model, View
 from agentmem.testing.strategies import Place, Step
 from agentmem.testing.support import eventually, exactly
 from agentmem.ttl import UNSET
@@ -42,11 +43,14 @@ class ContractMachine(RuleBasedStateMachine):
         self.world = draw.World((), ())
         #: For each key the versions that it was seen with, as pairs of the real one and the model's.
         self.seen: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        #: For each key when it was made, and which life of the model's that was.
+        self.births: dict[tuple[str, str], tuple[datetime, int]] = {}
 
-    @initialize(world=draw.worlds)
-    def begin(self, world: draw.World) -> None:
-        """Settle on the keys and places of this run."""
+    @initialize(world=draw.worlds, values=st.lists(draw.values, min_size=5, max_size=5))
+    def begin(self, world: draw.World, values: list[Any]) -> None:
+        """Settle on the keys and places of this run, and put something there."""
         self.world = world
+        self.both(world.places[0], lambda memory: memory.put_many(dict(zip(world.keys, values, strict=False))))
 
     def teardown(self) -> None:
         """The books must be in order at the end."""
@@ -330,16 +334,19 @@ class ContractMachine(RuleBasedStateMachine):
             state = self.model.partitions.get(name, {})
             assert normal(entries) == normal([state[key] for key in sorted(state)])
             for entry in entries:
-                self._see(name, entry, state[entry.key].version)
+                self._see((name, entry.key), entry, state[entry.key])
 
-    def _see(self, partition: str, entry: Entry, model_version: int) -> None:
-        assert entry.created_at <= entry.updated_at
-        history = self.seen.setdefault((partition, entry.key), [])
-        if history and history[-1][1] == model_version:
+    def _see(self, where: tuple[str, str], entry: Entry, item: Item) -> None:
+        created_at, born = self.births.get(where, (entry.created_at, item.born))
+        assert created_at == entry.created_at or born != item.born
+        assert created_at <= entry.created_at <= entry.updated_at
+        self.births[where] = (entry.created_at, item.born)
+        history = self.seen.setdefault(where, [])
+        if history and history[-1][1] == item.version:
             assert entry.version == history[-1][0]
             return
         assert all(entry.version > version for version, _ in history[-1:])
-        history.append((entry.version, model_version))
+        history.append((entry.version, item.version))
 
 
 def state_machine(harness_factory: Callable[[], Harness]) -> type[ContractMachine]:

@@ -96,7 +96,7 @@ metadata = st.none() | st.dictionaries(st.sampled_from(("owner", "n")), scalars,
 #: DEAD is rare: each costs a wait.
 ttls = st.sampled_from((UNSET, UNSET, UNSET, None, LONG, LONG, LONG, DEAD))
 limits = st.none() | st.integers(1, 4)
-page_limits = st.integers(1, 9)
+page_limits = st.integers(1, 5)
 
 # Filters take U+0000 for U+0001, the model does not: their texts do without both.
 _plain_texts = st.sampled_from(("", "a", "b", "ab", "A", "é", "e\u0301", "10", "9", "😀", "\uffff", "%", "a_b"))
@@ -133,14 +133,48 @@ _conditions = st.one_of(
     st.fixed_dictionaries({"$not": st.fixed_dictionaries({"$gt": _ordered})}),
 )
 _simple = st.dictionaries(_fields, _conditions, min_size=1, max_size=2)
-filters = st.none() | st.recursive(
-    _simple,
-    lambda inner: st.one_of(
-        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=2)}),
-        st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=2)}),
-        st.fixed_dictionaries({"$not": inner}),
-    ),
-    max_leaves=3,
+
+
+def _aim(machine: Any) -> st.SearchStrategy[Any]:
+    """Filters that look at a value that is stored."""
+    stored = [item.value for state in machine.model.partitions.values() for item in state.values()]
+    return st.sampled_from(stored).flatmap(_at) if stored else st.none()
+
+
+def _at(value: Any, path: tuple[str | int, ...] = ()) -> st.SearchStrategy[Any]:
+    if isinstance(value, dict | list) and value:
+        steps: list[Any] = sorted(value) if isinstance(value, dict) else list(range(len(value)))
+        deeper = st.sampled_from(steps).flatmap(lambda step: _at(value[step], (*path, step)))
+        return deeper | _compared(path, value)
+    return _compared(path, value)
+
+
+def _compared(path: tuple[str | int, ...], value: Any) -> st.SearchStrategy[Any]:
+    near = [value, [value], str(value), bool(value)]
+    near += [value + 1, float(value), int(value)] if isinstance(value, int | float) and abs(value) < 2**53 else []
+    signs = ["$eq", "$ne", "$contains"]
+    signs += ["$gt", "$gte", "$lt", "$lte"] if type(value) in (int, float, str) else []
+    conditions = st.tuples(
+        st.sampled_from(signs), st.sampled_from([each for each in near if type(each) is type(value)])
+    )
+    crossed = st.tuples(st.sampled_from(["$eq", "$ne"]), st.sampled_from(near))
+    several = st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(st.sampled_from(near), max_size=3))
+    exists = st.tuples(st.just("$exists"), st.booleans())
+    return (conditions | crossed | several | exists).map(lambda condition: {path: dict([condition])})
+
+
+filters = (
+    st.none()
+    | st.runner().flatmap(_aim)
+    | st.recursive(
+        _simple,
+        lambda inner: st.one_of(
+            st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=2)}),
+            st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=2)}),
+            st.fixed_dictionaries({"$not": inner}),
+        ),
+        max_leaves=3,
+    )
 )
 
 #: How a write expects to find its key: a version is drawn from those that the key has had.

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from agentmem.testing.harness import Harness
 
-EXAMPLES = int(os.environ.get("AGENTMEM_EXAMPLES", "40"))
+# A failing example is shrunk, which takes longer than it took to find.
+pytestmark = pytest.mark.timeout(600)
+
+EXAMPLES = int(os.environ.get("AGENTMEM_EXAMPLES", "60"))
 STEPS = 30
 
 
@@ -30,6 +33,7 @@ def drive(factory: Callable[[], Harness]) -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
+        report_multiple_bugs=False,
     )
     run_state_machine_as_test(state_machine(factory), settings=bounded)
 

@@ -34,6 +34,7 @@ from agentmem.testing.contract.patterns import Patterns
 from agentmem.testing.contract.processes import Processes
 from agentmem.testing.contract.purging import Purging
 from agentmem.testing.contract.refusals import Refusals
+from agentmem.testing.contract.restarts import Restarts
 from agentmem.testing.contract.scopes import Scopes
 from agentmem.testing.contract.searching import Searching
 from agentmem.testing.contract.statistics import Statistics
@@ -70,6 +71,7 @@ PARTS = (
     Threads,
     Processes,
     Life,
+    Restarts,
 )
 
 
@@ -100,6 +102,7 @@ class ContractSuite(
     Threads,
     Processes,
     Life,
+    Restarts,
 ):
     """All parts of the contract."""
 

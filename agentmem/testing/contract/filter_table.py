@@ -17,6 +17,7 @@ DOCUMENTS: dict[str, Any] = {
     "big": {"n": 2**64 + 1},
     "bigger": {"n": 2**64 + 2},
     "1e22": {"n": 1e22},
+    "1e23": {"n": 1e23},
     "half": {"n": 0.5},
     "minus": {"n": -3},
     "list": {"n": [1, 2, "x", None, {"a": 1}]},
@@ -38,8 +39,8 @@ ALL = frozenset(DOCUMENTS)
 FOUND: list[tuple[dict[Any, Any], set[str]]] = [
     # Numbers compare as numbers, and only with numbers.
     ({"n": 9}, {"int"}),
-    ({"n": {"$gt": 9}}, {"ten", "big", "bigger", "1e22"}),
-    ({"n": {"$gte": 9}}, {"int", "ten", "big", "bigger", "1e22"}),
+    ({"n": {"$gt": 9}}, {"ten", "big", "bigger", "1e22", "1e23"}),
+    ({"n": {"$gte": 9}}, {"int", "ten", "big", "bigger", "1e22", "1e23"}),
     ({"n": {"$lt": 1}}, {"half", "minus"}),
     ({"n": {"$lte": 1}}, {"half", "minus", "one", "one.0"}),
     ({"n": {"$gt": 9, "$lt": 11}}, {"ten"}),
@@ -47,9 +48,12 @@ FOUND: list[tuple[dict[Any, Any], set[str]]] = [
     ({"n": 1}, {"one", "one.0"}),
     ({"n": 1.0}, {"one", "one.0"}),
     ({"n": 2**64 + 1}, {"big"}),
-    ({"n": {"$gt": 2**64 + 1}}, {"bigger", "1e22"}),
+    ({"n": {"$gt": 2**64 + 1}}, {"bigger", "1e22", "1e23"}),
     ({"n": {"$lt": 10**22}}, {"int", "ten", "one", "one.0", "big", "bigger", "half", "minus"}),
     ({"n": 10**22}, {"1e22"}),
+    # The double nearest to 1e23 is 99999999999999991611392: what counts is the decimal that is written.
+    ({"n": 10**23}, {"1e23"}),
+    ({"n": {"$gte": 10**23}}, {"1e23"}),
     ({"n": -3.0}, {"minus"}),
     # Booleans are no numbers, null is a value, text is no number.
     ({"n": True}, {"true"}),
@@ -69,7 +73,7 @@ FOUND: list[tuple[dict[Any, Any], set[str]]] = [
     ({"n": {"$ne": None}}, set(ALL - {"null"})),
     ({"n": {"$nin": [9, 10]}}, set(ALL - {"int", "ten"})),
     ({"n": {"$nin": []}}, set(ALL)),
-    ({"n": {"$not": {"$gt": 5}}}, set(ALL - {"int", "ten", "big", "bigger", "1e22"})),
+    ({"n": {"$not": {"$gt": 5}}}, set(ALL - {"int", "ten", "big", "bigger", "1e22", "1e23"})),
     ({"$not": {"n": {"$lte": 9}}}, set(ALL - {"int", "one", "one.0", "half", "minus"})),
     ({"n": {"$not": {"$ne": 9}}}, {"int"}),
     # $exists.
@@ -91,6 +95,7 @@ FOUND: list[tuple[dict[Any, Any], set[str]]] = [
     ({(0,): 1}, {"scalar list"}),
     ({("n", 0): 1}, {"list"}),
     ({("n", "0"): 1}, set()),
+    ({("s", 0): "n"}, set()),
     ({"n.0": 1}, set()),
     ({("n", 4, "a"): 1}, {"list"}),
     ({("l", 0, 0): 1}, {"deep"}),
@@ -160,8 +165,8 @@ FOUND: list[tuple[dict[Any, Any], set[str]]] = [
     # The entry itself.
     ({"@metadata.owner": "i"}, {"int"}),
     ({"@metadata.owner": {"$in": ["t", "n"]}}, {"ten", "true", "text", "null", "none", "nul"}),
-    ({"@metadata.owner": {"$exists": False}}, {"1e22"}),
-    ({"@metadata": {}}, {"1e22"}),
+    ({"@metadata.owner": {"$exists": False}}, {"1e22", "1e23"}),
+    ({"@metadata": {}}, {"1e22", "1e23"}),
     ({"@metadata": {"owner": "d"}}, {"deep", "dotted"}),
     ({"@version": {"$gt": 0}}, set(ALL)),
     ({"@version": 1}, set()),

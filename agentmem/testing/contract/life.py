@@ -1,4 +1,4 @@
-"""R17, R30, R31, R34, R35: opening, closing, options, restarts."""
+"""R17, R30, R31, R35: opening, closing, options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import agentmem
-from agentmem.errors import AgentMemError, Closed, ConfigurationError, OutcomeUnknown, Unavailable
+from agentmem.errors import AgentMemError, Closed, ConfigurationError
 from agentmem.operations import Put
 from agentmem.testing.contract.base import Contract
 from agentmem.testing.support import eventually
@@ -167,19 +167,6 @@ class Life(Contract):
                 writer.put("key", number)
                 assert reader.get("key") == number
                 assert reader.count() == 1
-
-    def test_r34_a_handle_survives_a_restart(self, harness: Harness) -> None:
-        if not harness.restartable:
-            pytest.skip("this store has no server to restart")
-        with harness.connect() as memory:
-            memory.put("key", 1)
-            harness.restart()
-            try:
-                memory.increment("counter")
-            except (Unavailable, OutcomeUnknown):
-                memory.put("counter", 1)
-            assert memory.get("key") == 1
-            assert memory.increment("counter") == 2
 
     def test_r31_an_unknown_option_is_refused_by_name(self, harness: Harness) -> None:
         with pytest.raises(ConfigurationError, match="nonsense"):

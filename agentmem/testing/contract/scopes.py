@@ -155,6 +155,16 @@ class Scopes(Contract):
             scoped.put("k" * 25, 1)
         assert memory.count() == 1
 
+    def test_scoped_the_prefix_itself_is_outside(self, memory: Memory, scoped: Memory) -> None:
+        # Its relative key would be empty, which is no key.
+        memory.put("in/", {"a": 1})
+        assert (scoped.count(), scoped.count("*", where={"a": 1})) == (3, 0)
+        assert list(scoped.keys()) == scoped.children() == [entry.key for entry in scoped.search()] == ["l", "n", "o"]
+        assert scoped.stats().entries == 3
+        assert scoped.delete_matching("*") == 3
+        assert scoped.clear() == 0
+        assert memory.get("in/") == {"a": 1}
+
     def test_scoped_pages_walk_the_inside(self, memory: Memory) -> None:
         memory.put_many({f"{prefix}/{number:02}": number for prefix in "abc" for number in range(25)})
         scoped = memory.scoped("b/")

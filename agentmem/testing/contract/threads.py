@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agentmem.errors import VersionConflict
 from agentmem.operations import Append, Delete, Increment, Put
 from agentmem.testing.contract.base import Contract
-from agentmem.testing.support import run_threads
+from agentmem.testing.support import eventually, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,8 @@ class Threads(Contract):
         run_threads(8, work)
         assert memory.get("done") == 8
         assert memory.check() == []
-        assert memory.stats().entries == memory.count() == len(list(memory.keys()))
+        # What was given a millisecond at the very end may still live for some of it.
+        eventually(lambda: memory.stats().entries == memory.count() == len(list(memory.keys())))
 
     def test_r32_many_partitions_at_once(self, memory: Memory) -> None:
         def work(index: int) -> None:

@@ -116,6 +116,29 @@ class Versions(Contract):
             remove()
             assert memory.put("key", 1).version > last
 
+    @pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS)
+    def test_r12_a_clock_that_is_set_back_repeats_no_version(
+        self, memory: Memory, harness: Harness, remove: Callable[[Memory], Any]
+    ) -> None:
+        if not harness.sets_versions:
+            pytest.skip("the harness cannot write with a clock of the future")
+        memory.put("key", "now")
+        ahead = 2**52
+        harness.set_version("default", "key", ahead)
+        assert memory.entry("key").version == ahead  # type: ignore[union-attr]
+        for write in (
+            lambda: memory.put("key", 1),
+            lambda: memory.increment("key"),
+            lambda: memory.put_many({"key": 1}),
+        ):
+            write()
+            assert memory.entry("key").version > ahead  # type: ignore[union-attr]
+            ahead = memory.entry("key").version  # type: ignore[union-attr]
+        remove(memory)
+        with pytest.raises(VersionConflict):
+            memory.put("key", "zombie", if_version=ahead)
+        assert memory.put("key", "new", if_absent=True).version > ahead
+
     def test_r12_within_a_batch_too(self, memory: Memory) -> None:
         batch: list[Operation] = [
             Put("key", 1),

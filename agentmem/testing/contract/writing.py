@@ -184,6 +184,14 @@ class Writing(Contract):
         assert value["n"] == 40
         assert sorted(value["by"]) == sorted([*range(8)] * 5)
 
+    def test_r16_update_of_a_missing_key_spares_who_came_first(self, memory: Memory) -> None:
+        def late(value: list[str]) -> list[str]:
+            if not value:
+                memory.put("key", ["first"])
+            return [*value, "late"]
+
+        assert memory.update("key", late, default=[]).value == ["first", "late"]
+
     def test_r16_update_gives_up_after_its_attempts(self, memory: Memory) -> None:
         memory.put("key", 0)
         calls = []
