@@ -165,6 +165,8 @@ class Connections(Forkable):
             except self._driver.error as error:
                 uncertain = link.uncertain
                 broken = not self._release_failed(link)
+                if self._closed.is_set() and not uncertain:
+                    raise Closed("this memory was closed") from error
                 if self._driver.is_busy(error) and not uncertain:
                     deadline = deadline or time.monotonic() + self._driver.patience_seconds
                     if time.monotonic() < deadline:
@@ -290,8 +292,16 @@ class Connections(Forkable):
         """Close what rests; what is in use closes when it is given back. Idempotent."""
         self._closed.set()
         self._close_idle()
-        if self._own:
+        if not self._own:
+            return
+        if self._keep:
             self.engine.dispose()
+            return
+        # Whoever stands in the engine's own queue when it is disposed of waits there in vain: so nobody may.
+        with contextlib.suppress(Empty):
+            self._permits.get(timeout=QUIET_SECONDS)
+        self.engine.dispose()
+        self._let_in(1)
 
     def hold(self) -> None:
         """Before a fork: where the library has locks of its own, wait until nobody is inside."""

@@ -55,6 +55,14 @@ _FLOOR = (
 )
 
 
+# A first row of NULLs where the partition's namespace forbids the key: that comes before every expectation.
+_FORBIDDEN = (
+    "SELECT NULL::boolean, NULL::text, NULL::text, NULL::bigint, NULL::timestamptz, NULL::timestamptz, "
+    "NULL::timestamptz, NULL::text, false FROM {partitions} p "
+    "WHERE p.name = %(partition)s AND NOT starts_with(%(key)s, p.namespace) UNION ALL "
+)
+
+
 def put(names: Mapping[str, str]) -> str:
     """An unconditional put; no row when the partition is missing or its namespace forbids the key."""
     return (
@@ -90,7 +98,8 @@ def put_if_absent(names: Mapping[str, str]) -> str:
         f"WITH written AS ({_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} "
         f"FROM {{partitions}} p {_AT} "
         f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} WHERE {DEAD} RETURNING {E_COLUMNS}, {_WAITED} AS waited) "
-        f"SELECT true, {COLUMNS}, waited FROM written UNION ALL SELECT false, {E_COLUMNS}, false FROM {{entries}} e "
+        f"{_FORBIDDEN} SELECT true, {COLUMNS}, waited FROM written UNION ALL "
+        f"SELECT false, {E_COLUMNS}, false FROM {{entries}} e "
         f"WHERE {_AT_ROW} AND {ALIVE} AND NOT EXISTS (SELECT FROM written)"
     ).format_map(names)
 
@@ -104,7 +113,7 @@ def put_if_version(names: Mapping[str, str]) -> str:
         f"written AS (UPDATE {{entries}} e SET body = %(body)s, metadata = {metadata}, {_NEXT_VERSION}, "
         f"updated_at = clock_timestamp(), expires_at = {expiry} FROM found c, {{partitions}} p "
         f"WHERE {_AT_ROW} AND c.version = %(expected)s AND {_POLICY.format(key='e.key')} RETURNING {E_COLUMNS}) "
-        f"SELECT true, {COLUMNS}, false FROM written UNION ALL "
+        f"{_FORBIDDEN} SELECT true, {COLUMNS}, false FROM written UNION ALL "
         f"SELECT false, {COLUMNS}, false FROM found WHERE NOT EXISTS (SELECT FROM written)"
     ).format_map(names)
 

@@ -74,7 +74,7 @@ class Single:
         }
         if command.if_absent:
             row = self._run(link, self._put_if_absent, parameters)
-            return None if row is None else self._decided(link, partition, command, row)
+            return None if row is None or row[0] is None else self._decided(link, partition, command, row)
         row = self._run(link, self._put, parameters)
         if row is None:
             return None
@@ -96,8 +96,8 @@ class Single:
         row = self._run(link, self._put_if_version, parameters)
         if row is None:
             raise VersionConflict(command.key, command.if_version, None)
-        if not row[0] and row[3] == command.if_version:
-            return None  # the version is right, so something else stood in the way
+        if row[0] is None or (not row[0] and row[3] == command.if_version):
+            return None  # the namespace forbids it, or the version is right and something else stood in the way
         return self._decided(link, partition, command, row)
 
     def _decided(self, link: Link, partition: str, command: PutCommand, row: Any) -> Outcome:

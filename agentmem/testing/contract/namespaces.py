@@ -75,6 +75,22 @@ class Namespaces(Contract):
         assert not fenced.touch("other", 60)
         assert fenced.get_many(["other", "aqe/a"]) == {}
 
+    @pytest.mark.parametrize("existing", [True, False])
+    def test_r04_the_namespace_is_looked_at_before_expectations(self, memory: Memory, existing: bool) -> None:
+        jobs = memory.partition("jobs")
+        version = jobs.put("old", 1).version
+        if not existing:
+            jobs.delete("old")
+        memory.partition("jobs", namespace="aqe/")
+        before = list(jobs.items())
+        expectations: list[dict[str, Any]] = [{"if_version": version}, {"if_version": version + 1}, {"if_absent": True}]
+        for expectation in expectations:
+            with pytest.raises(NamespaceError):
+                jobs.put("old", 2, **expectation)
+            with pytest.raises(NamespaceError):
+                jobs.apply([Put("aqe/new", 1), Put("old", 2, **expectation)])
+        assert list(jobs.items()) == before
+
     def test_r04_a_namespace_is_no_pattern(self, harness: Harness) -> None:
         with harness.connect(namespace="a*") as memory:
             memory.put("a*b", 1)
