@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HAND_OVER_SECONDS = 0.0001
 QUIET_SECONDS = 5.0
 """How long a fork waits for calls in progress."""
 
@@ -137,6 +138,7 @@ class Connections(Forkable):
         self._idle: deque[Link] = deque()
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._withheld = 0
+        self._waiting = 0
         self._gate: threading.Event | None = None
         self._let_in(self._capacity)
 
@@ -189,6 +191,7 @@ class Connections(Forkable):
         gate = self._gate
         if gate is not None:
             gate.wait(QUIET_SECONDS)
+        self._waiting += 1
         try:
             self._permits.get(timeout=self._timeout)
         except Empty:
@@ -196,6 +199,8 @@ class Connections(Forkable):
                 f"no connection became free within {self._timeout:g} s: all {self._capacity} are in use "
                 "(option pool_size)"
             ) from None
+        finally:
+            self._waiting -= 1
         try:
             self._renew_once()
             link = self._rested() or self._open()
@@ -260,6 +265,9 @@ class Connections(Forkable):
             self._driver.restore(link)
             link.proxy.close()
         self._let_in(1 if self._own else 0)
+        if self._own and not self._keep and self._waiting:
+            # One connection for all: whoever gave it back would take it again before a waiter is awake.
+            time.sleep(HAND_OVER_SECONDS)
 
     def _release_failed(self, link: Link) -> bool:
         """Give back a connection after an error; False when it was broken."""
