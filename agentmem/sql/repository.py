@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Partition, Problem, Record, Stats
 from agentmem.keys import Pattern
+from agentmem.plan import microseconds
 from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
-from agentmem.sql.types import to_microseconds
 from agentmem.urls import redact
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class SQLRepository(Repository):
         if by_key:
             return Slice([dialect.record(row) for row in rows])
         records = [dialect.record(row[:-1]) for row in rows]
-        as_of = after.as_of_us if after is not None else to_microseconds(dialect.moment(rows[0][-1])) if rows else 0
+        as_of = after.as_of_us if after is not None else microseconds(dialect.moment(rows[0][-1])) if rows else 0
         return Slice(records, as_of)
 
     def count(self, partition: str, query: Query) -> int:

@@ -9,8 +9,8 @@ import orjson
 
 from agentmem.commands import Command, Outcome, PutCommand, needs_body
 from agentmem.entries import Record
-from agentmem.plan import Context, Plan, plan
-from agentmem.sql.types import from_microseconds, to_microseconds
+from agentmem.plan import Context, Plan, microseconds, plan
+from agentmem.sql.types import from_microseconds
 from agentmem.ttl import DEFAULT
 
 _COLUMNS = "key, {body}, version, created_at, updated_at, expires_at, {metadata}"
@@ -171,8 +171,8 @@ def _row(partition: str, entry: Record) -> tuple[Any, ...]:
         entry.key,
         entry.body,
         entry.version,
-        to_microseconds(entry.created_at),
-        to_microseconds(entry.updated_at),
-        None if entry.expires_at is None else to_microseconds(entry.expires_at),
+        microseconds(entry.created_at),
+        microseconds(entry.updated_at),
+        None if entry.expires_at is None else microseconds(entry.expires_at),
         entry.metadata,
     )

@@ -14,13 +14,7 @@ from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 of an aware datetime, exact."""
-    return (moment - EPOCH) // _MICROSECOND
+from agentmem.plan import EPOCH, microseconds
 
 
 def from_microseconds(microseconds: int) -> datetime:
@@ -49,7 +43,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"a timestamp must be timezone-aware, not {value!r}")
-        return to_microseconds(value) if dialect.name == "sqlite" else value
+        return microseconds(value) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Return UTC whatever the connection's time zone is."""
