@@ -6,9 +6,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+import agentmem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agentmem.memory import Memory
 
 pytest_plugins = ["agentmem.testing.plugin"]
 
@@ -34,3 +42,16 @@ if (
 def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the memory of whoever runs them."""
     monkeypatch.delenv("AGENTMEM_URL", raising=False)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store, on each of the two databases: for tests that look behind the handle."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_schema_url")
+
+
+@pytest.fixture
+def memory(url: str) -> Iterator[Memory]:
+    """A handle on such a store."""
+    with agentmem.connect(url) as memory:
+        yield memory

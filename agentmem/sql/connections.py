@@ -10,91 +10,24 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 
-from agentmem.errors import AgentMemError, Closed, PoolTimeout
+from agentmem.errors import Closed, PoolTimeout, Unavailable
+from agentmem.sql.drivers import Driver, Link
 from agentmem.sql.forking import Forkable
-
-if TYPE_CHECKING:
-    from sqlalchemy.pool import PoolProxiedConnection
 
 T = TypeVar("T")
 
 HAND_OVER_SECONDS = 0.0001
 QUIET_SECONDS = 5.0
 """How long a fork waits for calls in progress."""
-
-
-_NO_TURN = nullcontext()
-
-
-class Link:
-    """A driver connection with the one cursor that its borrower uses.
-
-    Attributes:
-        uncertain: set by a write before the statement that may commit; a connection that breaks earlier has
-            certainly applied nothing.
-    """
-
-    __slots__ = ("cursor", "proxy", "raw", "uncertain")
-
-    def __init__(self, proxy: PoolProxiedConnection) -> None:
-        self.proxy = proxy
-        self.raw: Any = proxy.driver_connection
-        self.cursor: Any = None
-        self.uncertain = False
-
-
-class Driver(ABC):
-    """What differs between drivers in the life of a connection."""
-
-    #: The root of the driver's exceptions.
-    error: type[Exception]
-    #: Whether the library has locks that a fork may not find taken.
-    has_locks: bool = False
-
-    #: How many seconds a call that found the database busy is tried again; only what was certainly not applied.
-    patience_seconds: float = 0.0
-
-    @abstractmethod
-    def prepare(self, link: Link) -> None:
-        """Make a fresh or borrowed connection ours: autocommit, settings, cursor."""
-
-    @abstractmethod
-    def restore(self, link: Link) -> None:
-        """Give a borrowed connection back as it was."""
-
-    @abstractmethod
-    def recover(self, link: Link) -> bool:
-        """After an error: end what is open; False when the connection is of no more use."""
-
-    @abstractmethod
-    def is_stale(self, link: Link) -> bool:
-        """Whether a connection that rested was cut meanwhile, as far as can be seen without a round trip."""
-
-    def turn(self) -> AbstractContextManager[None]:
-        """What a write waits for before it takes a connection."""
-        return _NO_TURN
-
-    def is_busy(self, error: Exception) -> bool:
-        """Whether the error says no more than that somebody else had the turn."""
-        return False
-
-    def forget(self) -> None:  # noqa: B027 - a driver without state has nothing to forget
-        """In a forked child: replace what another thread of the parent may have held."""
-
-    @abstractmethod
-    def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
-        """The error of agentmem's tree that a driver's error means."""
 
 
 class Connections(Forkable):
@@ -155,45 +88,71 @@ class Connections(Forkable):
 
         Who must wait for a turn to write waits without a connection, which readers can use meanwhile.
         """
-        with self._driver.turn():
+        turn = self._driver.turn
+        if turn is None:
             return self._run(work, attempts=1)
+        held: list[bool] = []
+        try:
+            held += map(turn.lock.acquire, (True,), (turn.timeout,))  # see _enter
+            if not held[0]:
+                raise Unavailable(f"no turn to write within {turn.timeout:g} s (option busy_timeout)")
+            result = self._run(work, attempts=1)
+            turn.pause()
+            return result
+        finally:
+            if held and held[0]:
+                turn.lock.release()
 
     def _run(self, work: Callable[[Link], T], attempts: int) -> T:
         deadline: float | None = None
         while True:
-            link = self._acquire()
+            permit: list[None] = []
             try:
-                result = work(link)
-            except self._driver.error as error:
-                uncertain = link.uncertain
-                broken = not self._release_failed(link)
-                if self._closed.is_set() and not uncertain:
-                    raise Closed("this memory was closed") from error
-                if self._driver.is_busy(error) and not uncertain:
-                    deadline = deadline or time.monotonic() + self._driver.patience_seconds
-                    if time.monotonic() < deadline:
+                self._enter(permit)
+                link = self._link()
+                try:
+                    result = work(link)
+                except self._driver.error as error:
+                    uncertain = link.uncertain
+                    broken = not self._give_back_failed(link)
+                    if self._closed.is_set() and not uncertain:
+                        raise Closed("this memory was closed") from error
+                    if self._driver.is_busy(error) and not uncertain:
+                        deadline = deadline or time.monotonic() + self._driver.patience_seconds
+                        if time.monotonic() < deadline:
+                            continue
+                    attempts -= 1
+                    if broken and attempts:
                         continue
-                attempts -= 1
-                if broken and attempts:
-                    continue
-                raise self._driver.translate(error, broken=broken, uncertain=uncertain) from error
-            except BaseException:
-                self._release_failed(link)
-                raise
-            self._release(link)
-            return result
+                    raise self._driver.translate(error, broken=broken, uncertain=uncertain) from error
+                except BaseException:
+                    self._give_back_failed(link)
+                    raise
+                self._give_back(link)
+                return result
+            finally:
+                if permit:
+                    self._permits.put(None)
+                    if self._waiting and not self._keep:
+                        # One connection for all: whoever gave it back would take it again before a waiter is awake.
+                        time.sleep(HAND_OVER_SECONDS)
 
-    def _acquire(self) -> Link:
+    def _enter(self, permit: list[None]) -> None:
+        """Wait for a permit where it is ours to give, and note it in the list.
+
+        An interrupt (Ctrl-C) is raised after any call that returns, also after the one that took a lock. `+= map` takes
+        it and notes it in one instruction, so that the caller's `finally` always knows.
+        """
         if self._closed.is_set():
             raise Closed("this memory was closed")
         if not self._own:
-            return self._fresh()
+            return
         gate = self._gate
         if gate is not None:
             gate.wait(QUIET_SECONDS)
-        self._waiting += 1
         try:
-            self._permits.get(timeout=self._timeout)
+            self._waiting += 1
+            permit += map(self._permits.get, (True,), (self._timeout,))
         except Empty:
             raise PoolTimeout(
                 f"no connection became free within {self._timeout:g} s: all {self._capacity} are in use "
@@ -201,15 +160,16 @@ class Connections(Forkable):
             ) from None
         finally:
             self._waiting -= 1
-        try:
+
+    def _link(self) -> Link:
+        if self._own:
             self._renew_once()
             link = self._rested() or self._open()
-            if self._closed.is_set():  # meanwhile; in memory this would be another, empty database
-                self._discard(link)
-                raise Closed("this memory was closed")
-        except BaseException:
-            self._permits.put(None)
-            raise
+        else:
+            link = self._fresh()
+        if self._closed.is_set():  # meanwhile; in memory this would be another, empty database
+            self._discard(link)
+            raise Closed("this memory was closed")
         return link
 
     def _fresh(self) -> Link:
@@ -256,7 +216,7 @@ class Connections(Forkable):
             raise
         return link
 
-    def _release(self, link: Link) -> None:
+    def _give_back(self, link: Link) -> None:
         if self._keep:
             self._idle.append(link)
             if self._closed.is_set():  # and perhaps emptied before the line above: nobody else would find this one
@@ -264,24 +224,19 @@ class Connections(Forkable):
         else:
             self._driver.restore(link)
             link.proxy.close()
-        self._let_in(1 if self._own else 0)
-        if self._own and not self._keep and self._waiting:
-            # One connection for all: whoever gave it back would take it again before a waiter is awake.
-            time.sleep(HAND_OVER_SECONDS)
 
-    def _release_failed(self, link: Link) -> bool:
+    def _give_back_failed(self, link: Link) -> bool:
         """Give back a connection after an error; False when it was broken."""
         try:
             usable = self._driver.recover(link)
         except self._driver.error:
             usable = False
         if usable:
-            self._release(link)
+            self._give_back(link)
             return True
         self._discard(link)
         # A server that went away took the resting connections with it.
         self._close_idle()
-        self._let_in(1 if self._own else 0)
         return False
 
     def _discard(self, link: Link) -> None:

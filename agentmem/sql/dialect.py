@@ -13,7 +13,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Record
 from agentmem.keys import Pattern
-from agentmem.sql.connections import Driver, Link
+from agentmem.sql.drivers import Driver, Link
 
 if TYPE_CHECKING:
     from agentmem.filters import Filter

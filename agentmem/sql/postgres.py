@@ -18,8 +18,8 @@ from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
-from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.drivers import Link
 from agentmem.sql.postgres_batches import Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Partition, Problem, Record, Stats
 from agentmem.keys import Pattern
-from agentmem.plan import microseconds
+from agentmem.plan import INT64_MAX, microseconds
 from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
@@ -18,13 +18,12 @@ from agentmem.urls import redact
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from agentmem.sql.connections import Connections, Link
+    from agentmem.sql.connections import Connections
     from agentmem.sql.dialect import Dialect
+    from agentmem.sql.drivers import Link
 
 T = TypeVar("T")
 EVERYTHING = Pattern.under("")
-MOST_ROWS = 2**63 - 1
-"""What both databases take for LIMIT; a caller's own may be any number."""
 
 
 class SQLRepository(Repository):
@@ -81,7 +80,7 @@ class SQLRepository(Repository):
         by_key = query.order == "key"
         sql = self._reads.scan(tuple(conditions.texts), by_key=by_key, descending=query.descending, bodies=bodies)
         rows = self._rows(
-            sql, dialect.parameters(partition=partition, limit=min(limit, MOST_ROWS), **conditions.parameters)
+            sql, dialect.parameters(partition=partition, limit=min(limit, INT64_MAX), **conditions.parameters)
         )
         if by_key:
             return Slice([dialect.record(row) for row in rows])
@@ -134,7 +133,7 @@ class SQLRepository(Repository):
 
     def purge(self, limit: int) -> int:
         """As the port says; one statement or short transaction."""
-        return self._connections.write(lambda link: self._dialect.purge(link, min(limit, MOST_ROWS)))
+        return self._connections.write(lambda link: self._dialect.purge(link, min(limit, INT64_MAX)))
 
     def define_partition(self, name: str, policy: Policy) -> None:
         """As the port says."""

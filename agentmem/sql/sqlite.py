@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +15,11 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from agentmem.commands import plain_puts
 from agentmem.entries import Record
-from agentmem.errors import AgentMemError, Unavailable
+from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
 from agentmem.sql import sqlite_filters, statements
-from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.drivers import Link, Turn
 from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
 from agentmem.sql.types import UtcDateTime, from_microseconds
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
 
 REMOVE_AT_ONCE = 2_000
 POLL_MS = 3
-TURN_SECONDS = 0.1
-"""How long the threads of a process may write without a pause, which so costs 4 % at the most."""
-PAUSE_SECONDS = 0.004
 _GLOB_ESCAPES = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 
 
@@ -61,7 +56,7 @@ class SQLiteDialect(Dialect):
     def __init__(self, *, busy_timeout: float, max_value_bytes: int, poll: bool) -> None:
         self.busy_timeout = self.patience_seconds = busy_timeout
         self.polls = poll
-        self._turn = _Turn(self)
+        self.turn = Turn(timeout=self.busy_timeout, polls=self.polls)
         self._writes = Writes(statements.names(self), max_value_bytes)
 
     def prepare(self, link: Link) -> None:
@@ -97,11 +92,7 @@ class SQLiteDialect(Dialect):
 
     def forget(self) -> None:
         """The thread that may have held the lock does not exist in a child."""
-        self._turn = _Turn(self)
-
-    def turn(self) -> AbstractContextManager[None]:
-        """The writer's lock."""
-        return self._turn
+        self.turn = Turn(timeout=self.busy_timeout, polls=self.polls)
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """In agentmem.sql.sqlite_errors."""
@@ -188,40 +179,6 @@ class SQLiteDialect(Dialect):
         answers["file_bytes"] = answers["page_size"] * answers["page_count"]
         answers["synchronous"] = ("off", "normal", "full", "extra")[answers["synchronous"]]
         return sqlite3.sqlite_version, answers
-
-
-class _Turn:
-    """The writer's lock between the threads of a process: spares them SQLite's polling, which is for processes."""
-
-    def __init__(self, dialect: SQLiteDialect) -> None:
-        self._dialect = dialect
-        self._lock = threading.Lock()
-        self._busy_since = self._wrote_at = 0.0
-
-    def __enter__(self) -> None:
-        timeout = self._dialect.busy_timeout
-        if not self._lock.acquire(timeout=timeout):
-            raise Unavailable(f"no turn to write within {timeout:g} s (option busy_timeout)")
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            if self._dialect.polls:
-                self._pause()
-        finally:
-            self._lock.release()
-
-    def _pause(self) -> None:
-        """Leave the file to other processes now and then.
-
-        Threads that write one after the other leave gaps of microseconds, which a process that polls hardly ever hits.
-        """
-        now = time.monotonic()
-        if now - self._wrote_at > PAUSE_SECONDS:
-            self._busy_since = now
-        elif now - self._busy_since > TURN_SECONDS:
-            time.sleep(PAUSE_SECONDS)
-            now = self._busy_since = time.monotonic()
-        self._wrote_at = now
 
 
 class _Immediate:

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import agentmem
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.context import ForkServerProcess
 
-    from agentmem.memory import Memory
 
 #: Forked from a server that has imported these and done nothing else: a process is as fresh as one that was started
 #: anew, and does not take a second of imports.
@@ -29,18 +26,6 @@ import agentmem
 from agentmem.testing.support import run_threads
 barrier.wait(60)
 """
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty store, on each of the two databases."""
-    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_schema_url")
-
-
-@pytest.fixture
-def memory(url: str) -> Iterator[Memory]:
-    with agentmem.connect(url) as memory:
-        yield memory
 
 
 class Crew:

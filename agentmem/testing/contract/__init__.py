@@ -44,37 +44,6 @@ from agentmem.testing.contract.values import Values
 from agentmem.testing.contract.versions import Versions
 from agentmem.testing.contract.writing import Writing
 
-PARTS = (
-    Keys,
-    Patterns,
-    Namespaces,
-    Partitions,
-    Scopes,
-    Values,
-    Limits,
-    Models,
-    Writing,
-    Versions,
-    Counters,
-    Documents,
-    Batches,
-    Transactions,
-    Expiry,
-    Purging,
-    Searching,
-    Listing,
-    Filters,
-    Statistics,
-    Corruption,
-    Refusals,
-    Costs,
-    Threads,
-    Processes,
-    Life,
-    Restarts,
-)
-
-
 class ContractSuite(
     Keys,
     Patterns,
@@ -106,5 +75,7 @@ class ContractSuite(
 ):
     """All parts of the contract."""
 
+
+PARTS = ContractSuite.__bases__
 
 __all__ = ["PARTS", "ContractSuite"]
