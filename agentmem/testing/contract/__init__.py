@@ -44,6 +44,7 @@ from agentmem.testing.contract.values import Values
 from agentmem.testing.contract.versions import Versions
 from agentmem.testing.contract.writing import Writing
 
+
 class ContractSuite(
     Keys,
     Patterns,
