@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.demo import reporter
@@ -135,19 +136,23 @@ def _work(board: Board, plan: Plan, root: Path, analysts: int, on_progress: Call
     crew = [Analyst(board, plan, root, f"analyst-{number}-{process}", stop) for number in range(1, analysts + 1)]
     failures: list[BaseException] = []
 
+    ended: SimpleQueue[Analyst] = SimpleQueue()
+
     def live(analyst: Analyst) -> None:
         try:
             analyst.run()
         except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
             failures.append(error)
             stop.set()
+        finally:
+            ended.put(analyst)
 
     threads = [threading.Thread(target=live, args=(analyst,), name=analyst.name) for analyst in crew]
     with _quiet_parser():
         try:
             for thread in threads:
                 thread.start()
-            _watch(board, plan, f"reporter-{process}", threads, on_progress)
+            _watch(board, plan, f"reporter-{process}", ended, analysts, on_progress)
         finally:
             stop.set()
             for thread in threads:
@@ -161,18 +166,22 @@ def _watch(
     board: Board,
     plan: Plan,
     name: str,
-    threads: list[threading.Thread],
+    ended: SimpleQueue[Analyst],
+    analysts: int,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """The reporter while the others work: a heartbeat of its own, and the state of things for people."""
-    while any(thread.is_alive() for thread in threads):
+    while analysts:
         # A store that is away for a moment is the analysts' business: they wait for it, the display only stands still.
         with suppress(Unavailable, OutcomeUnknown):
             board.heartbeat(name, "reporter", "watching")
             if on_progress is not None:
                 on_progress(Progress(plan, board.counters(plan), board.alive()))
-        for thread in threads:
-            thread.join(_PROGRESS_SECONDS / len(threads))
+        # Not a join with a time-out: interrupted in one, CPython 3.11 takes the thread for ended (python/cpython#90882),
+        # and whoever joins it for good goes on while it still works.
+        with suppress(Empty):
+            ended.get(timeout=_PROGRESS_SECONDS)
+            analysts -= 1
 
 
 def _finish(board: Board, plan: Plan) -> dict[str, Any]:

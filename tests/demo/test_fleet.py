@@ -99,7 +99,8 @@ def test_two_fleets_on_one_store_share_the_work(store_url: str, tree: Path) -> N
 
     reports = run_threads(2, fleet)
     assert all(report["exact"] for report in reports)
-    assert {report["run"] for report in reports} == {1}
+    # Not necessarily number 1: each planner takes a number, and the first to publish its plan wins.
+    assert len({report["run"] for report in reports}) == 1
     with agentmem.connect(store_url) as memory:
         assert findings(memory) == expected(tree)
 
