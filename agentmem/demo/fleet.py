@@ -152,7 +152,7 @@ def _work(board: Board, plan: Plan, root: Path, analysts: int, on_progress: Call
         try:
             for thread in threads:
                 thread.start()
-            _watch(board, plan, f"reporter-{process}", ended, analysts, on_progress)
+            _watch(board, plan, f"reporter-{process}", on_progress, ended=ended, analysts=analysts)
         finally:
             stop.set()
             for thread in threads:
@@ -166,9 +166,10 @@ def _watch(
     board: Board,
     plan: Plan,
     name: str,
+    on_progress: Callable[[Progress], None] | None,
+    *,
     ended: SimpleQueue[Analyst],
     analysts: int,
-    on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """The reporter while the others work: a heartbeat of its own, and the state of things for people."""
     while analysts:
@@ -177,7 +178,7 @@ def _watch(
             board.heartbeat(name, "reporter", "watching")
             if on_progress is not None:
                 on_progress(Progress(plan, board.counters(plan), board.alive()))
-        # Not a join with a time-out: interrupted in one, CPython 3.11 takes the thread for ended (python/cpython#90882),
+        # Not a join with a time-out: CPython 3.11, interrupted there, takes the thread for ended (python/cpython#90882),
         # and whoever joins it for good goes on while it still works.
         with suppress(Empty):
             ended.get(timeout=_PROGRESS_SECONDS)
