@@ -178,8 +178,8 @@ def _watch(
             board.heartbeat(name, "reporter", "watching")
             if on_progress is not None:
                 on_progress(Progress(plan, board.counters(plan), board.alive()))
-        # Not a join with a time-out: CPython 3.11, interrupted there, takes the thread for ended (python/cpython#90882),
-        # and whoever joins it for good goes on while it still works.
+        # Not a join with a time-out: interrupted there, CPython 3.11 takes the thread for ended (python/cpython#90882)
+        # and whoever then joins it for good goes on while it still works.
         with suppress(Empty):
             ended.get(timeout=_PROGRESS_SECONDS)
             analysts -= 1
