@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from agentmem.errors import ConfigurationError, Unavailable
 from agentmem.sql import schema
-from agentmem.sql.connections import Connections
+from agentmem.sql.connections import EngineConnections
 from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
 from agentmem.sql.options import EngineOptions, Options, PostgresOptions, SQLiteOptions, read_options
 from agentmem.sql.repository import SQLRepository
@@ -54,7 +54,7 @@ def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
     if not memory and options.create != "never":
         _make_folder(str(url.database))
     dialect = _sqlite_dialect(options, poll=not memory)
-    connections = Connections(
+    connections = EngineConnections(
         sqlite_engine(url, options),
         dialect,
         capacity=1 if memory else options.pool_size,
@@ -91,7 +91,7 @@ def _make_folder(database: str) -> None:
 def _open_postgres(url: URL, given: dict[str, Any]) -> SQLRepository:
     options = read_options(PostgresOptions, given)
     dialect = _postgres_dialect(options)
-    connections = Connections(
+    connections = EngineConnections(
         postgres_engine(url, options),
         dialect,
         capacity=options.pool_size,
@@ -117,7 +117,7 @@ def open_engine(engine: Engine, given: dict[str, Any]) -> SQLRepository:
         dialect = _postgres_dialect(options)
     else:
         raise ConfigurationError(f"agentmem speaks sqlite+pysqlite and postgresql+psycopg, this engine {driver}")
-    connections = Connections(engine, dialect, capacity=0, timeout=options.pool_timeout, keep=False, own=False)
+    connections = EngineConnections(engine, dialect, capacity=0, timeout=options.pool_timeout, keep=False, own=False)
     return _opened(connections, dialect, options, create=options.create == "always")
 
 
@@ -138,7 +138,7 @@ def _postgres_dialect(options: PostgresOptions | EngineOptions) -> Dialect:
     return PostgresDialect(prepare_threshold=options.prepare_threshold, max_value_bytes=options.max_value_bytes)
 
 
-def _opened(connections: Connections, dialect: Dialect, options: Options, *, create: bool) -> SQLRepository:
+def _opened(connections: EngineConnections, dialect: Dialect, options: Options, *, create: bool) -> SQLRepository:
     try:
         _see_to_schema(connections, dialect, create=create)
     except BaseException:
@@ -147,7 +147,7 @@ def _opened(connections: Connections, dialect: Dialect, options: Options, *, cre
     return SQLRepository(connections, dialect, max_value_bytes=options.max_value_bytes)
 
 
-def _see_to_schema(connections: Connections, dialect: Dialect, *, create: bool) -> None:
+def _see_to_schema(connections: EngineConnections, dialect: Dialect, *, create: bool) -> None:
     engine = connections.engine
     try:
         with engine.connect() as connection:

@@ -13,7 +13,8 @@ from sqlalchemy.sql.expression import ColumnElement
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Record
 from agentmem.keys import Pattern
-from agentmem.sql.drivers import Driver, Link
+from agentmem.pool.drivers import Driver
+from agentmem.sql.connections import Link
 
 if TYPE_CHECKING:
     from agentmem.filters import Filter
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Row = Sequence[Any]
 
 
-class Dialect(Driver):
+class Dialect(Driver[Link]):
     """One database behind the one SQL repository."""
 
     name: ClassVar[str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select as os_select
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,11 @@ from sqlalchemy.sql.expression import ColumnElement
 from agentmem.entries import Record
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
+from agentmem.pool.drivers import is_readable
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
+from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
-from agentmem.sql.drivers import Link
 from agentmem.sql.postgres_batches import Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
@@ -84,7 +84,7 @@ class PostgresDialect(Dialect):
 
         Should it have been a notice after all, a new connection is cheaper than a write whose outcome is unknown.
         """
-        return bool(link.raw.closed) or _is_readable(link.raw.fileno())
+        return bool(link.raw.closed) or is_readable(link.raw.fileno())
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """In agentmem.sql.postgres_errors."""
@@ -169,12 +169,3 @@ class PostgresDialect(Dialect):
         fields = ("database_bytes", "table_bytes", "index_bytes", "connections", "max_connections")
         settings = ("fsync", "synchronous_commit", "timezone", "server_encoding")
         return row[0], dict(zip((*fields, *settings), row[1:], strict=True))
-
-
-def _is_readable(descriptor: int) -> bool:
-    if not hasattr(os_select, "poll"):
-        return bool(os_select.select([descriptor], [], [], 0)[0])
-    # select() ends at descriptor 1,023.
-    poll = os_select.poll()
-    poll.register(descriptor, os_select.POLLIN)
-    return bool(poll.poll(0))

@@ -21,7 +21,7 @@ from agentmem.sql import fragments
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
 if TYPE_CHECKING:
-    from agentmem.sql.drivers import Link
+    from agentmem.sql.connections import Link
 
 # A host's default isolation may be stricter: our row locks do that work, and a snapshot that is older than they would
 # only add failures.

@@ -28,7 +28,7 @@ from agentmem.ttl import KEEP
 
 if TYPE_CHECKING:
     from agentmem.entries import Record
-    from agentmem.sql.drivers import Link
+    from agentmem.sql.connections import Link
     from agentmem.sql.postgres_batches import Batches
 
 

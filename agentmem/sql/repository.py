@@ -18,9 +18,8 @@ from agentmem.urls import redact
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from agentmem.sql.connections import Connections
+    from agentmem.sql.connections import EngineConnections, Link
     from agentmem.sql.dialect import Dialect
-    from agentmem.sql.drivers import Link
 
 T = TypeVar("T")
 EVERYTHING = Pattern.under("")
@@ -33,7 +32,7 @@ class SQLRepository(Repository):
     `remove` works in pieces of 2,000 entries, each atomic.
     """
 
-    def __init__(self, connections: Connections, dialect: Dialect, *, max_value_bytes: int) -> None:
+    def __init__(self, connections: EngineConnections, dialect: Dialect, *, max_value_bytes: int) -> None:
         self.name = dialect.name  # type: ignore[misc]  # one class for two backends
         self.max_value_bytes = max_value_bytes
         self.location = redact(str(connections.engine.url))

@@ -17,9 +17,10 @@ from agentmem.commands import plain_puts
 from agentmem.entries import Record
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
+from agentmem.pool.drivers import Turn
 from agentmem.sql import sqlite_filters, statements
+from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
-from agentmem.sql.drivers import Link, Turn
 from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
 from agentmem.sql.types import UtcDateTime, from_microseconds

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from sqlalchemy.pool import PoolProxiedConnection
-
     from agentmem.errors import AgentMemError
 
 TURN_SECONDS = 0.1
@@ -18,20 +17,22 @@ PAUSE_SECONDS = 0.004
 
 
 class Link:
-    """A driver connection with the one cursor that its borrower uses.
+    """A driver's connection, and what its lender and its borrower know of it.
 
     Attributes:
-        uncertain: set by a write before the statement that may commit; a connection that breaks earlier has
+        raw: the driver's connection.
+        uncertain: set by a write before the bytes that may take effect leave; a connection that breaks earlier has
             certainly applied nothing.
     """
 
-    __slots__ = ("cursor", "proxy", "raw", "uncertain")
+    __slots__ = ("raw", "uncertain")
 
-    def __init__(self, proxy: PoolProxiedConnection) -> None:
-        self.proxy = proxy
-        self.raw: Any = proxy.driver_connection
-        self.cursor: Any = None
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
         self.uncertain = False
+
+
+L = TypeVar("L", bound=Link)
 
 
 class Turn:
@@ -64,7 +65,7 @@ class Turn:
         self._wrote_at = now
 
 
-class Driver(ABC):
+class Driver(ABC, Generic[L]):
     """What differs between drivers in the life of a connection."""
 
     #: The root of the driver's exceptions.
@@ -78,28 +79,38 @@ class Driver(ABC):
     turn: Turn | None = None
 
     @abstractmethod
-    def prepare(self, link: Link) -> None:
-        """Make a fresh or borrowed connection ours: autocommit, settings, cursor."""
+    def prepare(self, link: L) -> None:
+        """Make a fresh or borrowed connection ours: its mode, settings, cursor."""
 
     @abstractmethod
-    def restore(self, link: Link) -> None:
+    def restore(self, link: L) -> None:
         """Give a borrowed connection back as it was."""
 
     @abstractmethod
-    def recover(self, link: Link) -> bool:
+    def recover(self, link: L) -> bool:
         """After an error: end what is open; False when the connection is of no more use."""
 
     @abstractmethod
-    def is_stale(self, link: Link) -> bool:
+    def is_stale(self, link: L) -> bool:
         """Whether a connection that rested was cut meanwhile, as far as can be seen without a round trip."""
 
     def is_busy(self, error: Exception) -> bool:
         """Whether the error says no more than that somebody else had the turn."""
         return False
 
-    def forget(self) -> None:  # noqa: B027 - a driver without state has nothing to forget
+    def forget(self) -> None:
         """In a forked child: replace what another thread of the parent may have held."""
 
     @abstractmethod
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """The error of agentmem's tree that a driver's error means."""
+
+
+def is_readable(descriptor: int) -> bool:
+    """Whether a connection that nobody asked anything has something to say: it was cut, or says goodbye."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([descriptor], [], [], 0)[0])
+    # select() ends at descriptor 1,023.
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

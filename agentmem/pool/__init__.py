@@ -1,0 +1,1 @@
+"""Connections for any number of threads, on any driver: lent, repaired, given back, carried over forks."""
