@@ -44,6 +44,7 @@ class Context(NamedTuple):
         namespace: the partition's; None for any.
         max_value_bytes: for bodies that grow.
         version_floor: versions up to this one were already given to entries that are gone.
+        expiry_step_us: expiries are rounded up to a multiple of so many microseconds, where a server knows no finer.
     """
 
     now: datetime
@@ -51,6 +52,7 @@ class Context(NamedTuple):
     namespace: str | None
     max_value_bytes: int
     version_floor: int = 0
+    expiry_step_us: int = 1
 
 
 class Plan(NamedTuple):
@@ -73,6 +75,11 @@ class Plan(NamedTuple):
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970, exact."""
     return (moment - EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The aware UTC datetime of microseconds since 1970, exact."""
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def is_alive(record: Record | None, now: datetime) -> bool:
@@ -180,7 +187,11 @@ def _expiry(ttl: int, current: Record | None, context: Context) -> datetime | No
         ttl = DEFAULT
     if ttl == DEFAULT:
         ttl = context.default_ttl or NEVER
-    return None if ttl == NEVER else context.now + timedelta(milliseconds=ttl)
+    if ttl == NEVER:
+        return None
+    moment = context.now + timedelta(milliseconds=ttl)
+    over = microseconds(moment) % context.expiry_step_us
+    return moment + timedelta(microseconds=context.expiry_step_us - over) if over else moment
 
 
 def _computed(

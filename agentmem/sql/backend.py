@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from agentmem.errors import ConfigurationError, Unavailable
+from agentmem.options import Options, read_options
 from agentmem.sql import schema
 from agentmem.sql.connections import EngineConnections
 from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
-from agentmem.sql.options import EngineOptions, Options, PostgresOptions, SQLiteOptions, read_options
+from agentmem.sql.options import EngineOptions, PostgresOptions, SQLiteOptions
 from agentmem.sql.repository import SQLRepository
 from agentmem.urls import redact
 

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from agentmem.errors import ConfigurationError
+from agentmem.options import Options
 from agentmem.repository import DEFAULT_MAX_VALUE_BYTES
-
-OptionsT = TypeVar("OptionsT", bound="Options")
 
 MAX_VALUE_BYTES_LIMIT = 200 * 1024 * 1024
 """A string in PostgreSQL's JSONB ends at 256 MB; a body must leave room for its escapes."""
 
 
-class Options(BaseModel):
+class SQLOptions(Options):
     """What every SQL backend takes.
 
     Attributes:
-        create: make the schema if it is missing. `auto`: on SQLite; `always`: on a server too; `never`: nowhere.
         max_value_bytes: the limit of R8.
-        pool_size: connections that may be open at once; more threads wait.
-        pool_timeout: seconds that a thread waits for a connection.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    create: Literal["auto", "always", "never"] = "auto"
     max_value_bytes: int = Field(DEFAULT_MAX_VALUE_BYTES, ge=1, le=MAX_VALUE_BYTES_LIMIT)
-    pool_size: int = Field(10, ge=1, le=1_000)
-    pool_timeout: float = Field(30.0, gt=0, le=3_600)
 
 
-class SQLiteOptions(Options):
+class SQLiteOptions(SQLOptions):
     """SQLite's own.
 
     Attributes:
@@ -46,7 +35,7 @@ class SQLiteOptions(Options):
     synchronous: Literal["normal", "full"] = "normal"
 
 
-class PostgresOptions(Options):
+class PostgresOptions(SQLOptions):
     """PostgreSQL's own.
 
     Attributes:
@@ -60,7 +49,7 @@ class PostgresOptions(Options):
     application_name: str = "agentmem"
 
 
-class EngineOptions(Options):
+class EngineOptions(SQLOptions):
     """For a host's engine: its pool is the host's affair.
 
     Attributes:
@@ -70,20 +59,3 @@ class EngineOptions(Options):
 
     busy_timeout: float = Field(30.0, gt=0, le=3_600)
     prepare_threshold: int | None = Field(5, ge=0)
-
-
-def read_options(model: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
-    """Validate options.
-
-    Raises:
-        ConfigurationError: names the option.
-    """
-    try:
-        return model(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(sorted(model.model_fields))
-        if first["type"] == "extra_forbidden":
-            raise ConfigurationError(f"unknown option {name!r}; this backend takes {known}") from None
-        raise ConfigurationError(f"option {name!r}: {first['msg']}") from None

@@ -15,6 +15,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from agentmem.entries import Record
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
+from agentmem.plan import from_microseconds
 from agentmem.pool.drivers import is_readable
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
@@ -23,7 +24,7 @@ from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.postgres_batches import Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
-from agentmem.sql.types import from_microseconds, server_now
+from agentmem.sql.types import server_now
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome

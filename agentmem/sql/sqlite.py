@@ -17,13 +17,14 @@ from agentmem.commands import plain_puts
 from agentmem.entries import Record
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
+from agentmem.plan import from_microseconds
 from agentmem.pool.drivers import Turn
 from agentmem.sql import sqlite_filters, statements
 from agentmem.sql.connections import Link
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
-from agentmem.sql.types import UtcDateTime, from_microseconds
+from agentmem.sql.types import UtcDateTime
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome

@@ -9,8 +9,7 @@ import orjson
 
 from agentmem.commands import Command, Outcome, PutCommand, needs_body
 from agentmem.entries import Record
-from agentmem.plan import Context, Plan, microseconds, plan
-from agentmem.sql.types import from_microseconds
+from agentmem.plan import Context, Plan, from_microseconds, microseconds, plan
 from agentmem.ttl import DEFAULT
 
 _COLUMNS = "key, {body}, version, created_at, updated_at, expires_at, {metadata}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, SQLColumnExpression, Text
@@ -14,12 +14,7 @@ from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from agentmem.plan import EPOCH, microseconds
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The aware UTC datetime of microseconds since 1970, exact."""
-    return EPOCH + timedelta(microseconds=microseconds)
+from agentmem.plan import from_microseconds, microseconds
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agentmem import keys, values
-from agentmem.entries import Problem, Record
-from agentmem.errors import CorruptEntry, InvalidKey
+from agentmem.entries import Problem
+from agentmem.inspection import problems_of
 
 if TYPE_CHECKING:
     from agentmem.sql.dialect import Dialect
@@ -25,26 +24,6 @@ def problems(rows: Callable[[str, dict[str, Any]], Any], dialect: Dialect, reads
     partition, key = "", ""
     while page := rows(reads.walk, {"partition": partition, "key": key, "limit": PAGE}):
         for row in page:
-            found.extend(_problems_of(row[0], dialect.record(row[1:])))
+            found.extend(problems_of(row[0], dialect.record(row[1:])))
         partition, key = page[-1][:2]
     return found
-
-
-def _problems_of(partition: str, record: Record) -> Iterator[Problem]:
-    key = record.key
-    try:
-        keys.validate_key(key)
-    except InvalidKey as error:
-        yield Problem("invalid_key", partition, key, str(error))
-    try:
-        values.decode(record.body, key)
-    except CorruptEntry as error:
-        yield Problem("corrupt_value", partition, key, error.reason)
-    try:
-        values.decode_metadata(record.metadata, key)
-    except CorruptEntry as error:
-        yield Problem("corrupt_metadata", partition, key, error.reason)
-    if record.version < 1:
-        yield Problem("version", partition, key, f"version {record.version} is below 1")
-    if record.updated_at < record.created_at:
-        yield Problem("timestamps", partition, key, f"updated {record.updated_at} before created {record.created_at}")
