@@ -25,13 +25,22 @@ if TYPE_CHECKING:
 
 _SQL_URL: Final = "agentmem.sql.backend:open_url"
 _SQL_ENGINE: Final = "agentmem.sql.backend:open_engine"
+_REDIS_URL: Final = "agentmem.redis.backend:open_url"
+_REDIS_CLIENT: Final = "agentmem.redis.backend:open_client"
 
 #: What opens a URL: called with it and the backend's options, it returns a Repository that is ours to close.
 SCHEMES: Final = {
     "postgres": _SQL_URL,
     "postgresql": _SQL_URL,
     "postgresql+psycopg": _SQL_URL,
+    "redis": _REDIS_URL,
+    "redis+cluster": _REDIS_URL,
+    "redis+sentinel": _REDIS_URL,
+    "rediss": _REDIS_URL,
+    "rediss+cluster": _REDIS_URL,
+    "rediss+sentinel": _REDIS_URL,
     "sqlite": _SQL_URL,
+    "unix": _REDIS_URL,
 }
 
 MaybeText = str | Literal[Unset.UNSET] | None
@@ -128,8 +137,11 @@ def _open(place: Any, options: dict[str, Any]) -> _Opened:
     if sqlalchemy is not None and isinstance(place, sqlalchemy.Engine):
         # The repository is ours and closes; the engine under it is not, and stays.
         return _Opened(_opener(_SQL_ENGINE)(place, options), owned=True)
+    driver = sys.modules.get("redis")
+    if driver is not None and isinstance(place, driver.Redis | driver.RedisCluster):
+        return _Opened(_opener(_REDIS_CLIENT)(place, options), owned=True)
     raise ConfigurationError(
-        f"connect takes a URL, a SQLAlchemy Engine or a Repository, not {type(place).__module__}."
+        f"connect takes a URL, a SQLAlchemy Engine, a redis client or a Repository, not {type(place).__module__}."
         f"{type(place).__qualname__}"
     )
 
@@ -145,7 +157,12 @@ def _open_url(url: str, options: dict[str, Any]) -> Repository:
 
 def _opener(target: str) -> Callable[[Any, dict[str, Any]], Repository]:
     module, _, function = target.partition(":")
-    opener: Callable[[Any, dict[str, Any]], Repository] = getattr(import_module(module), function)
+    try:
+        opener: Callable[[Any, dict[str, Any]], Repository] = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise ConfigurationError("Redis needs redis-py: install the extra `redis`") from error
     return opener
 
 

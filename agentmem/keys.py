@@ -135,6 +135,7 @@ class Pattern:
         prefix: the literal text in front of the first wildcard; every key that matches begins with it.
         is_literal: it has no wildcard, so it matches one key.
         is_prefix: it is `prefix` and one ANY, so it matches what begins with `prefix`.
+        is_below: it is `prefix`, ONE and ANY, so it matches what begins with `prefix` and is longer.
     """
 
     text: str
@@ -142,6 +143,7 @@ class Pattern:
     prefix: str = field(init=False, compare=False, repr=False)
     is_literal: bool = field(init=False, compare=False, repr=False)
     is_prefix: bool = field(init=False, compare=False, repr=False)
+    is_below: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         first = self.tokens[0] if self.tokens else ""
@@ -150,6 +152,7 @@ class Pattern:
         put(self, "prefix", prefix)
         put(self, "is_literal", self.tokens == (prefix,))
         put(self, "is_prefix", self.tokens in ((prefix, ANY), (ANY,)))
+        put(self, "is_below", self.tokens in ((prefix, ONE, ANY), (ONE, ANY)))
 
     @classmethod
     def parse(cls, text: object) -> Pattern:
@@ -179,6 +182,8 @@ class Pattern:
         """Tell whether the whole key matches, in time linear in the key for each run between two `*`."""
         if self.is_prefix:
             return key.startswith(self.prefix)
+        if self.is_below:
+            return len(key) > len(self.prefix) and key.startswith(self.prefix)
         if self.is_literal:
             return key == self.prefix
         return _regex(self.tokens).fullmatch(key) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentmem.entries import Stats
@@ -37,7 +38,8 @@ class Statistics(Contract):
         assert stats.partitions == {"default": 4, "other": 1, "empty": 0}
         bodies = [*memory.items(), *memory.partition("other").items()]
         assert stats.value_bytes == sum(len(entry.body.encode()) for entry in bodies)
-        assert stats == memory.partition("other").stats()
+        # What the server says of itself may count the calls that ask for it.
+        assert replace(stats, server={}) == replace(memory.partition("other").stats(), server={})
 
     def test_r28_nothing_dead_is_counted_as_living(self, memory: Memory, harness: Harness) -> None:
         memory.put("alive", 1)

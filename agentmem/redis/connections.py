@@ -1,0 +1,211 @@
+"""Connections to one Redis server, on the pool that all backends share, and what is said over them.
+
+redis-py makes the connections and speaks the protocol. Its clients are not used: they retry every command, a write as
+well, and cannot tell whether a request was sent when a connection broke (R18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
+
+from agentmem.errors import AgentMemError, OutcomeUnknown
+from agentmem.pool import drivers
+from agentmem.pool.connections import Connections
+from agentmem.pool.drivers import Driver, is_readable
+from agentmem.redis import errors
+
+if TYPE_CHECKING:
+    from redis.connection import ConnectionInterface
+
+    from agentmem.redis.layout import Place
+    from agentmem.redis.scripts import Script
+
+
+class Link(drivers.Link):
+    """A connection that is in step with its server: what was asked was answered.
+
+    Attributes:
+        pending: whether an answer is outstanding; then the connection is of no more use.
+        asking: whether the slot is on its way to this node, which must be told so before each command.
+    """
+
+    __slots__ = ("asking", "pending")
+
+    def __init__(self, raw: ConnectionInterface) -> None:
+        super().__init__(raw)
+        self.pending = self.asking = False
+
+    def ask(self, *command: Any) -> Any:
+        """Send a command and return its answer as bytes, integers and lists."""
+        self.pending = True
+        if self.asking:
+            self.raw.send_command(b"ASKING")
+            self._answer()
+            self.pending = True
+        self.raw.send_command(*command)
+        return self._answer()
+
+    def ask_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send several commands at once; an error that the server answers stands in the list."""
+        self.pending = True
+        self.raw.send_packed_command(self.raw.pack_commands(commands))
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(self._answer())
+            except ResponseError as error:
+                answers.append(error)
+            self.pending = True
+        self.pending = False
+        return answers
+
+    def transaction(self, calls: Sequence[tuple[Script, Place]]) -> list[Any]:
+        """Run scripts without arguments as of one moment, on one server."""
+        self.run(*calls[0])  # so that the server has the text
+        commands = [(b"EVALSHA", script.sha, *place.keys) for script, place in calls]
+        answers = self.ask_all([(b"MULTI",), *commands, (b"EXEC",)])[-1]
+        if isinstance(answers, ResponseError):
+            raise answers
+        return list(answers)
+
+    def run(self, script: Script, place: Place, *arguments: Any) -> Any:
+        """Run a script; the server is given its text only when it does not have it."""
+        try:
+            return self.ask(b"EVALSHA", script.sha, *place.keys, *arguments)
+        except NoScriptError:
+            return self.ask(b"EVAL", script.text, *place.keys, *arguments)
+
+    def write(self, script: Script, place: Place, *arguments: Any) -> Any:
+        """Run a script that writes: from now on, until there is an answer, nobody knows whether it took effect."""
+        self.uncertain = True
+        try:
+            return self.run(script, place, *arguments)
+        except ResponseError:
+            # The server says no; scripts look at everything that can fail before they write.
+            self.uncertain = False
+            raise
+
+    def await_replicas(self, number: int, timeout_seconds: float) -> None:
+        """Wait until replicas have what this connection wrote.
+
+        Raises:
+            OutcomeUnknown: fewer have it by then.
+        """
+        reached = self.ask(b"WAIT", number, max(1, round(timeout_seconds * 1000)))
+        if reached < number:
+            raise OutcomeUnknown(
+                f"written, but {reached} of {number} replicas have it after {timeout_seconds:g} s (wait_replicas)"
+            )
+
+    def _answer(self) -> Any:
+        try:
+            answer = self.raw.read_response(disable_decoding=True)
+        except ReadOnlyError:
+            raise  # a primary that became a replica: the next connection finds the new one
+        except ResponseError:
+            self.pending = False
+            raise
+        self.pending = False
+        return answer
+
+
+class RedisDriver(Driver[Link]):
+    """What the pool must know of redis-py."""
+
+    error = RedisError
+
+    def prepare(self, link: Link) -> None:
+        """It is connected and has said who it is."""
+
+    def restore(self, link: Link) -> None:
+        """Nothing was changed."""
+
+    def recover(self, link: Link) -> bool:
+        """An error that the server answered leaves the connection in step."""
+        return not link.pending and bool(link.raw.is_connected)
+
+    def is_stale(self, link: Link) -> bool:
+        """It should have nothing to say."""
+        socket = link.raw._sock
+        return socket is None or is_readable(socket.fileno())
+
+    def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
+        """In agentmem.redis.errors; a redirection of the cluster is for who asked."""
+        if isinstance(error, AskError):
+            return Redirected(error)
+        return errors.translate(error, uncertain=uncertain)
+
+
+class Redirected(AgentMemError):
+    """The slot is elsewhere, nothing was done. It does not leave the backend.
+
+    Attributes:
+        host, port: where.
+        asking: whether it is only on its way there.
+    """
+
+    def __init__(self, error: AskError) -> None:
+        super().__init__(str(error))
+        self.host, self.port = error.host, int(error.port)
+        self.asking = not isinstance(error, MovedError)
+
+
+class OwnConnections(Connections[Link]):
+    """Connections that we open ourselves.
+
+    Args:
+        open_one: makes a connection, not connected yet.
+        capacity, timeout: as Connections.
+    """
+
+    def __init__(self, open_one: Callable[[], ConnectionInterface], *, capacity: int, timeout: float) -> None:
+        self._open_one = open_one
+        super().__init__(RedisDriver(), capacity=capacity, timeout=timeout, keep=True, own=True)
+
+    def _connect(self) -> Link:
+        raw = self._open_one()
+        raw.connect()
+        return Link(raw)
+
+    def _return(self, link: Link) -> None:
+        link.raw.disconnect()
+
+    _throw_away = _return
+
+    def _dispose(self) -> None:
+        """There is nothing behind them."""
+
+    def _leave_to_parent(self) -> None:
+        """The parent's connections are kept by the pool."""
+
+
+class HostConnections(Connections[Link]):
+    """Connections of a host's client, from its pool, and given back at the end of each call.
+
+    Args:
+        pool: the client's connection pool.
+        timeout: as Connections.
+    """
+
+    def __init__(self, pool: Any, *, timeout: float) -> None:
+        self._pool = pool
+        super().__init__(RedisDriver(), capacity=0, timeout=timeout, keep=False, own=False)
+
+    def _connect(self) -> Link:
+        return Link(self._pool.get_connection())
+
+    def _return(self, link: Link) -> None:
+        self._pool.release(link.raw)
+
+    def _throw_away(self, link: Link) -> None:
+        link.raw.disconnect()
+        self._pool.release(link.raw)
+
+    def _dispose(self) -> None:
+        """It is the host's."""
+
+    def _leave_to_parent(self) -> None:
+        """redis-py's pools look after forks themselves."""

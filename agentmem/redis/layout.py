@@ -1,0 +1,147 @@
+"""Where things lie in Redis, and how an entry is written. Pure; docs/backends/redis.md draws it.
+
+Below a prefix that the store has for itself, by default `agentmem`:
+
+    agentmem:layout             the version of all this
+    agentmem:partitions         the names of the partitions, a sorted set without scores
+    agentmem:{name}:m           a partition's hash: created, ttl, namespace, description, floor, bytes
+    agentmem:{name}:k           its keys, a sorted set without scores: the order by bytes is the order by code point
+    agentmem:{name}:x           its keys that expire, by millisecond
+    agentmem:{name}:s           the sizes of those keys' bodies, for when Redis has taken the entries away
+    agentmem:{name}:e:<key>     an entry
+
+The braces are Redis Cluster's hash tag: a partition is one slot, so a script can do in it whatever it likes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Final, NamedTuple
+
+from agentmem.entries import Record
+from agentmem.keys import Pattern
+from agentmem.plan import EPOCH, from_microseconds
+from agentmem.repository import Position
+
+VERSION: Final = "1"
+HEADER: Final = struct.Struct(">BQQQQH")
+"""Format, version, created_at, updated_at, expires_at (0: never), bytes of metadata; times in microseconds."""
+
+_FORMAT: Final = 1
+_ESCAPED: Final = re.compile(r"[%{}]")
+_ESCAPES: Final = re.compile(r"%([0-9A-F]{2})")
+_LAST: Final = b"\xff"
+
+
+class Place(NamedTuple):
+    """A partition's names in Redis, as bytes.
+
+    Attributes:
+        meta: the hash.
+        listing: the keys in order.
+        entry: what an entry's name begins with.
+        keys: what a script is given: how many keys, and which.
+    """
+
+    meta: bytes
+    listing: bytes
+    entry: bytes
+    keys: tuple[int | bytes, ...]
+
+
+class Layout:
+    """The names of one store.
+
+    Args:
+        prefix: what all of them begin with.
+        declare: whether scripts are given all of a partition's books, so that Redis Cluster refuses a script while only
+            some of them are on its node, instead of stopping it in the middle.
+    """
+
+    def __init__(self, prefix: str, *, declare: bool = False) -> None:
+        self.prefix = prefix
+        self._declare = declare
+        self.layout = f"{prefix}:layout".encode()
+        self.partitions = f"{prefix}:partitions".encode()
+        self.everything = f"{prefix}:{{*}}:*".encode()
+        self._places: dict[str, Place] = {}
+
+    def place(self, partition: str) -> Place:
+        """The names of a partition. Injective: percent signs and braces in it are escaped, so it ends where it ends."""
+        try:
+            return self._places[partition]
+        except KeyError:
+            escaped = _ESCAPED.sub(lambda sign: f"%{ord(sign[0]):02X}", partition)
+            base = f"{self.prefix}:{{{escaped}}}:".encode()
+            books = tuple(base + letter for letter in (b"m", b"k", b"x", b"s")[: 4 if self._declare else 1])
+            place = Place(base + b"m", base + b"k", base + b"e:", (len(books), *books))
+            if len(self._places) > 10_000:
+                self._places.clear()
+            self._places[partition] = place
+            return place
+
+    def parse(self, name: bytes) -> tuple[str, bytes, bytes]:
+        """The partition, the kind and the entry's key of a name that matches `everything`."""
+        escaped, _, rest = name[len(self.prefix) + 2 :].partition(b"}:")
+        partition = _ESCAPES.sub(lambda escape: chr(int(escape[1], 16)), escaped.decode("utf-8", "replace"))
+        kind, _, key = rest.partition(b":")
+        return partition, kind, key
+
+
+def unpack(key: str, value: bytes, *, bodies: bool = True) -> Record:
+    """Read an entry. What agentmem did not write becomes a record that cannot be decoded (R10).
+
+    Args:
+        key: which.
+        value: what is stored.
+        bodies: False where `value` is a header alone.
+    """
+    if len(value) < HEADER.size or value[0] != _FORMAT:
+        return Record(key, "", 0, EPOCH, EPOCH, None, None)
+    _, version, created, updated, expires, length = HEADER.unpack_from(value)
+    start = HEADER.size + length
+    body = metadata = None
+    if bodies:
+        # A body that is no UTF-8 must fail when it is decoded, and stay as it is when its entry is touched.
+        body = value[start:].decode("utf-8", "surrogateescape")
+        metadata = value[HEADER.size : start].decode("utf-8", "surrogateescape") if length else None
+    return Record(
+        key,
+        body,
+        version,
+        from_microseconds(created),
+        from_microseconds(updated),
+        from_microseconds(expires) if expires else None,
+        metadata,
+    )
+
+
+def encoded(text: str | None) -> bytes:
+    """A body or metadata as it is stored."""
+    return (text or "").encode("utf-8", "surrogateescape")
+
+
+def lexical_range(pattern: Pattern, after: Position | None = None, *, descending: bool = False) -> tuple[bytes, bytes]:
+    """The bounds of a walk in the index, for ZRANGEBYLEX or, descending, ZREVRANGEBYLEX.
+
+    Args:
+        pattern: which keys; its literal prefix bounds the walk.
+        after: where it goes on; None for its beginning.
+        descending: the direction.
+    """
+    first = pattern.prefix.encode()
+    beyond = first + _LAST  # no byte of UTF-8 is as high
+    lowest, highest = ((b"(" if pattern.is_below else b"[") + first, b"(" + beyond) if first else (b"-", b"+")
+    if after is None:
+        return (highest, lowest) if descending else (lowest, highest)
+    point = after.key.encode()
+    bound = (b"[" if after.inclusive else b"(") + point
+    if descending:
+        return (highest if first and point >= beyond else bound), lowest
+    return (lowest if point <= first else bound), highest
+
+
+def says_it_all(pattern: Pattern) -> bool:
+    """Whether every key in the pattern's range matches."""
+    return pattern.is_prefix or pattern.is_below
