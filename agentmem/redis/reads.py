@@ -28,13 +28,13 @@ class Reads:
     Args:
         servers: where partitions are.
         layout: how things are called.
-        clear: removes what has expired from a partition's books; called where there is too much of it to count around.
+        write: runs a script that writes.
     """
 
-    def __init__(self, servers: Servers, layout: Layout, clear: Callable[[Place], None]) -> None:
+    def __init__(self, servers: Servers, layout: Layout, write: Callable[..., Any]) -> None:
         self._servers = servers
         self._layout = layout
-        self._clear = clear
+        self._write = write
 
     def fetch_one(self, partition: str, key: str) -> Record | None:
         """As the port says; one GET."""
@@ -144,9 +144,14 @@ class Reads:
             records = [record for record in again if query.where is not None and matches(query.where, record)]
         return removed
 
+    def _clear(self, place: Place) -> None:
+        """Take what has expired out of a partition's books, where there is too much of it to count around."""
+        while self._write(place, scripts.PURGE, PIECE) == PIECE:
+            pass
+
     def _drop(self, place: Place, keys: list[str], versions: list[int] | None = None) -> tuple[int, list[str]]:
         packed = b"" if versions is None else pack(versions)
-        answer = self._servers.write(place.meta, lambda link: link.write(scripts.REMOVE, place, pack(keys), packed))
+        answer = self._write(place, scripts.REMOVE, pack(keys), packed)
         return answer[0], [key.decode() for key in answer[1:]]
 
     def _pieces(
