@@ -14,6 +14,9 @@ from agentmem.ttl import UNSET, MaybeTTL, Unset, to_milliseconds
 from agentmem.typed import ModelCodec, TypedEntry, TypedMemory
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
     from agentmem.entries import Partition, Problem, Stats
     from agentmem.memory import Memory
 
@@ -148,6 +151,26 @@ class Administration(Handle):
         """
         scope = self._scope.replaced(codec=ModelCodec(model), entry_class=TypedEntry)
         return TypedMemory(cast("Memory", self._derive(scope)))
+
+    def using(self, transaction: Connection | Session) -> Self:
+        """Return a handle whose calls are part of a host's SQLAlchemy transaction, on the same database.
+
+        What it writes is seen by that transaction at once and by others when the host commits; a rollback of the host
+        takes it back. A call that raises has changed nothing, and the host's transaction is still good. The handle ends
+        with the transaction (Closed), and belongs to whoever uses that: it is for one thread at a time. Rows that it
+        writes stay locked until then, on SQLite the whole database does.
+
+        Args:
+            transaction: a Connection or a Session; one without a transaction begins one, as SQLAlchemy does at the
+                first statement.
+
+        Raises:
+            ConfigurationError: a connection to another kind of database or in autocommit mode, or a backend without
+                SQL transactions.
+        """
+        gateway = self._gateway
+        repository = gateway.call(gateway.repository.joined, transaction)
+        return type(self)(repository, scope=self._scope, lifetime=gateway.lifetime, derived=True)
 
     def check(self) -> list[Problem]:
         """Verify the store's own books: versions, times, orphans, indexes, decodability.

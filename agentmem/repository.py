@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 from agentmem.entries import Partition, Problem, Record, Stats
+from agentmem.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -168,6 +169,14 @@ class Repository(ABC):
     @abstractmethod
     def ping(self) -> None:
         """One round trip; raises Unavailable when there is no answer."""
+
+    def joined(self, transaction: object) -> Repository:
+        """This store as seen and written from within a host's transaction: for backends whose hosts have some.
+
+        Raises:
+            ConfigurationError: this backend has none to join, or not this kind.
+        """
+        raise ConfigurationError(f"{self.name} cannot join a transaction of {type(transaction).__module__}")
 
     @abstractmethod
     def close(self) -> None:

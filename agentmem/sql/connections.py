@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
@@ -18,10 +18,28 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import PoolProxiedConnection
 
 
-class Link(drivers.Link):
-    """A driver connection with the one cursor that its borrower uses."""
+class Words(NamedTuple):
+    """How a transaction of ours is begun and ended."""
 
-    __slots__ = ("cursor", "proxy")
+    begin: str
+    commit: str
+    rollback: str
+
+
+JOINED: Final = Words("SAVEPOINT agentmem", "RELEASE SAVEPOINT agentmem", "ROLLBACK TO SAVEPOINT agentmem")
+"""Within a host's transaction."""
+
+
+class Link(drivers.Link):
+    """A driver connection with the one cursor that its borrower uses.
+
+    Attributes:
+        words: of its transactions.
+    """
+
+    __slots__ = ("cursor", "proxy", "words")
+
+    words: Words
 
     def __init__(self, proxy: PoolProxiedConnection) -> None:
         super().__init__(proxy.driver_connection)

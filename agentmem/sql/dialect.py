@@ -32,6 +32,10 @@ class Dialect(Driver[Link]):
     now: ColumnElement[datetime]
 
     @abstractmethod
+    def join(self, link: Link) -> None:
+        """Make ready a connection that is in a host's transaction, and change nothing about either."""
+
+    @abstractmethod
     def parameters(self, **values: Any) -> dict[str, Any]:
         """The named values of a statement, with what the dialect adds (SQLite: the clock)."""
 

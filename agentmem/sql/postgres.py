@@ -19,9 +19,9 @@ from agentmem.plan import from_microseconds
 from agentmem.pool.drivers import is_readable
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
-from agentmem.sql.connections import Link
+from agentmem.sql.connections import JOINED, Link
 from agentmem.sql.dialect import Dialect, Row
-from agentmem.sql.postgres_batches import Batches, record
+from agentmem.sql.postgres_batches import WORDS, Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
 from agentmem.sql.types import server_now
@@ -62,6 +62,12 @@ class PostgresDialect(Dialect):
         raw.autocommit = True
         raw.prepare_threshold = self._prepare_threshold
         link.cursor = raw.cursor()
+        link.words = WORDS
+
+    def join(self, link: Link) -> None:
+        """With the host's own threshold for preparing."""
+        link.cursor = link.raw.cursor()
+        link.words = JOINED
 
     def restore(self, link: Link) -> None:
         """Leave the connection in the mode in which it was found."""
@@ -133,8 +139,9 @@ class PostgresDialect(Dialect):
             try:
                 return self._apply(link, partition, commands)
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
-                # The server has rolled all of it back, so that trying again applies nothing twice (R18).
-                if attempt + 1 == ROLLED_BACK_ATTEMPTS or not self.recover(link):
+                # The server has rolled all of it back, so that trying again applies nothing twice (R18). A host's
+                # transaction is the host's to try again.
+                if attempt + 1 == ROLLED_BACK_ATTEMPTS or link.words is JOINED or not self.recover(link):
                     raise
         raise AssertionError("rounds yields at least once")
 

@@ -18,6 +18,7 @@ from agentmem.commands import (
 from agentmem.entries import Record
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
+from agentmem.sql.connections import JOINED, Words
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 # A host's default isolation may be stricter: our row locks do that work, and a snapshot that is older than they would
 # only add failures.
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+WORDS = Words("BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK")
 STAGE_FROM = 1_000
 """From this many puts on, COPY into a temporary table pays for creating it."""
 
@@ -86,7 +87,8 @@ class Batches:
 
     def _apply_puts(self, link: Link, partition: str, puts: Sequence[PutCommand]) -> list[Outcome] | None:
         ttl = puts[0].ttl
-        if len(puts) < STAGE_FROM:
+        # A host's transaction may be longer than the temporary table should live.
+        if len(puts) < STAGE_FROM or link.words is JOINED:
             parameters = {
                 "partition": partition,
                 "ttl": ttl,
@@ -130,10 +132,10 @@ class Batches:
         stored, created, policy = self._read(link, partition, commands)
         while any(key not in stored for key in created):
             # Deleted by another writer between the two statements, so that it is not locked: begin anew.
-            link.cursor.execute("ROLLBACK")
+            link.cursor.execute(link.words.rollback)
             stored, created, policy = self._read(link, partition, commands)
         if not policy:
-            link.cursor.execute("ROLLBACK")
+            link.cursor.execute(link.words.rollback)
             return None
         now, default_ttl, namespace, floor = policy[0]
         context = Context(now.astimezone(UTC), default_ttl, namespace, self._max_value_bytes, floor)
@@ -150,7 +152,7 @@ class Batches:
         bodies = any(map(needs_body, commands))
         execute = link.raw.execute
         with link.raw.pipeline():
-            execute(BEGIN)
+            execute(link.words.begin)
             if created:
                 execute(self._placeholders, {"partition": partition, "keys": created})
             else:
@@ -176,7 +178,7 @@ class Batches:
                 execute(self._delete, {"partition": partition, "keys": gone})
             if result.lost_version:
                 execute(self._raise_floor, {"partition": partition, "version": result.lost_version})
-            execute("COMMIT")
+            execute(link.words.commit)
         link.uncertain = False
 
     def remove(
@@ -211,12 +213,12 @@ class _Transaction:
         self._link = link
 
     def __enter__(self) -> None:
-        self._link.cursor.execute(BEGIN)
+        self._link.cursor.execute(self._link.words.begin)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self._link.uncertain = True
-            self._link.cursor.execute("COMMIT")
+            self._link.cursor.execute(self._link.words.commit)
             self._link.uncertain = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ from agentmem.plan import INT64_MAX, microseconds
 from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
+from agentmem.sql.joining import JoinedConnections
 from agentmem.urls import redact
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class SQLRepository(Repository):
     SQLite has one writer at a time; others wait up to `busy_timeout`. PostgreSQL locks rows, in the order of keys.
     `remove` works in pieces of 2,000 entries, each atomic.
     """
+
+    _connections: EngineConnections | JoinedConnections
 
     def __init__(self, connections: EngineConnections, dialect: Dialect, *, max_value_bytes: int) -> None:
         self.name = dialect.name  # type: ignore[misc]  # one class for two backends
@@ -173,6 +177,12 @@ class SQLRepository(Repository):
     def ping(self) -> None:
         """As the port says."""
         self._rows("SELECT 1", {})
+
+    def joined(self, transaction: object) -> SQLRepository:
+        """As the port says, of a SQLAlchemy Connection or Session; each write is a savepoint of it."""
+        joined = copy.copy(self)
+        joined._connections = JoinedConnections.of(transaction, self._dialect)
+        return joined
 
     def close(self) -> None:
         """As the port says; a host's engine stays open."""

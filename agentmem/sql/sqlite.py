@@ -20,7 +20,7 @@ from agentmem.keys import ANY, Pattern
 from agentmem.plan import from_microseconds
 from agentmem.pool.drivers import Turn
 from agentmem.sql import sqlite_filters, statements
-from agentmem.sql.connections import Link
+from agentmem.sql.connections import JOINED, Link, Words
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
     from agentmem.filters import Filter
 
+WORDS = Words("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
 REMOVE_AT_ONCE = 2_000
 POLL_MS = 3
 _GLOB_ESCAPES = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
@@ -67,11 +68,20 @@ class SQLiteDialect(Dialect):
         link.proxy.info.setdefault("agentmem_isolation_level", raw.isolation_level)
         raw.isolation_level = None
         if "agentmem" not in link.proxy.info:
-            raw.create_function("agentmem_matches", 8, _matches, deterministic=True)
             link.proxy.info["agentmem"] = True
             if self.polls:
                 raw.execute(f"PRAGMA busy_timeout = {POLL_MS}")
+            _teach(link)
         link.cursor = raw.cursor()
+        link.words = WORDS
+
+    def join(self, link: Link) -> None:
+        """With the writer's lock, which the driver would take as late as the first write."""
+        _teach(link)
+        link.cursor = link.raw.cursor()
+        link.words = JOINED
+        if not link.raw.in_transaction:
+            link.cursor.execute(WORDS.begin)
 
     def restore(self, link: Link) -> None:
         """Leave the connection in the mode in which it was found."""
@@ -143,7 +153,7 @@ class SQLiteDialect(Dialect):
 
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One transaction, begun with the writer's lock in hand."""
-        with _Immediate(link):
+        with _Transaction(link):
             now = clock()
             if len(commands) == 1 and (puts := plain_puts(commands)):
                 outcome = self._writes.put(link.cursor, partition, puts[0], now)
@@ -155,22 +165,22 @@ class SQLiteDialect(Dialect):
         self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
     ) -> tuple[int, str | None]:
         """Remove the next piece in the order of keys."""
-        with _Immediate(link):
+        with _Transaction(link):
             return self._writes.remove(link.cursor, partition, condition, parameters, now=clock(), limit=REMOVE_AT_ONCE)
 
     def purge(self, link: Link, limit: int) -> int:
         """Oldest first, by the partial index."""
-        with _Immediate(link):
+        with _Transaction(link):
             return self._writes.purge(link.cursor, limit, clock())
 
     def drop(self, link: Link, partition: str) -> int:
         """What was written since the entries were removed goes with the row."""
-        with _Immediate(link):
+        with _Transaction(link):
             return self._writes.drop(link.cursor, partition, clock())
 
     def define(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> None:
         """Run one writing statement."""
-        with _Immediate(link):
+        with _Transaction(link):
             link.cursor.execute(statement, parameters)
 
     def server(self, link: Link) -> tuple[str, dict[str, Any]]:
@@ -183,22 +193,26 @@ class SQLiteDialect(Dialect):
         return sqlite3.sqlite_version, answers
 
 
-class _Immediate:
+def _teach(link: Link) -> None:
+    link.raw.create_function("agentmem_matches", 8, _matches, deterministic=True)
+
+
+class _Transaction:
     """`BEGIN IMMEDIATE … COMMIT`; an exception rolls back."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     def __enter__(self) -> None:
-        self._link.cursor.execute("BEGIN IMMEDIATE")
+        self._link.cursor.execute(self._link.words.begin)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         link = self._link
         if error is None:
             link.uncertain = True
-            link.cursor.execute("COMMIT")
+            link.cursor.execute(link.words.commit)
         elif link.raw.in_transaction:
-            link.raw.execute("ROLLBACK")
+            link.raw.execute(link.words.rollback)
 
 
 def _matches(where: str, *row: Any) -> bool:
