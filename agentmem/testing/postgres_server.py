@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from agentmem.testing.processes import Server, ServerError
+from agentmem.testing.kinds import RemoteServer
+from agentmem.testing.processes import Server, ServerError, version_number
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,6 +32,9 @@ class PostgresServer(Server):
         """The server's version as it calls it, such as `18.4`. Asks a running server."""
         with self._connect() as connection:
             return version_number(connection.info.parameter_status("server_version") or "")
+
+    def check(self) -> None:
+        self._connect().close()
 
     def new_database(self, template: str | None = None) -> str:
         """Create a database and return its URL.
@@ -62,15 +65,8 @@ class PostgresServer(Server):
         except psycopg.OperationalError as error:
             raise ServerError(f"PostgreSQL ({self.kind}) does not answer: {error}") from error
 
-    def _answers(self) -> bool:
-        try:
-            self._connect().close()
-        except ServerError:
-            return False
-        return True
 
-
-class RemotePostgres(PostgresServer):
+class RemotePostgres(RemoteServer, PostgresServer):
     """A server that somebody else runs: it gives databases, and is never started, stopped or killed by us.
 
     Args:
@@ -82,29 +78,8 @@ class RemotePostgres(PostgresServer):
         self.kind = kind
         self._url = urlsplit(url)._replace(scheme="postgresql")
 
-    @property
-    def running(self) -> bool:
-        return self._answers()
-
     def url(self, database: str | None = None) -> str:
         return (self._url if database is None else self._url._replace(path=f"/{database}")).geturl()
-
-    def start(self) -> None:
-        """Only make sure that it answers."""
-        self._connect().close()
-
-    def stop(self) -> None:
-        raise ServerError("this server was not started here, so it is not stopped here either")
-
-    kill = stop
-
-    def close(self) -> None:
-        """Leave it as it is."""
-
-
-def new_password() -> str:
-    """A random password that needs quoting in a URL, so that whoever forgets it is found out."""
-    return f"{secrets.token_urlsafe(12)}%@/"
 
 
 def make_url(password: str, address: str, database: str) -> str:
@@ -115,11 +90,3 @@ def make_url(password: str, address: str, database: str) -> str:
 def database_name(url: str) -> str:
     """The name of the database in a URL."""
     return unquote(urlsplit(url).path.removeprefix("/"))
-
-
-def version_number(text: str) -> str:
-    """The version in what a program or server says of itself: `postgres (PostgreSQL) 15.18 (Debian …)`."""
-    found = re.search(r"\d+(\.\d+)*", text)
-    if found is None:
-        raise ServerError(f"no version number in {text!r}")
-    return found.group()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -23,14 +24,16 @@ STOP_TIMEOUT_SECONDS = 10.0
 
 # Ports below every usual range of ephemeral ports: while a server is down for a restart, no client's outgoing
 # connection can sit on its port, and no client that retries can connect to itself.
-_FIRST_PORT, _LAST_PORT = 15_000, 30_000
+FIRST_PORT, LAST_PORT = 15_000, 30_000
 
 # Reads until its standard input ends, which happens when the process that holds the other end is gone, however it
 # ended; then ends the server and removes its directory.
 _WATCHDOG = """
 read _
 kill -"$1" "$2" || exit 0
-for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$2" 2>/dev/null || break; sleep 0.1; done
+tenths=0
+while [ "$tenths" -lt 50 ] && kill -0 "$2" 2>/dev/null; do sleep 0.1; tenths=$((tenths + 1)); done
+kill -KILL "$2" 2>/dev/null
 rm -rf "$3"
 """
 
@@ -62,6 +65,14 @@ class Server(ABC):
         """Whether the server is up, as far as we know."""
 
     @abstractmethod
+    def check(self) -> None:
+        """Make sure that it answers.
+
+        Raises:
+            ServerError: it does not; the text says why, without the password.
+        """
+
+    @abstractmethod
     def start(self) -> None:
         """Start it, unless it runs; return when it accepts connections.
 
@@ -85,6 +96,14 @@ class Server(ABC):
         """Stop it and start it again at the same address."""
         self.stop()
         self.start()
+
+    def answers(self) -> bool:
+        """Whether `check` finds nothing amiss."""
+        try:
+            self.check()
+        except ServerError:
+            return False
+        return True
 
     def __enter__(self) -> Self:
         try:
@@ -129,18 +148,34 @@ def unprivileged_account() -> Account | None:
     raise ServerError("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
 
 
-def free_port() -> int:
+def free_port(below: int = LAST_PORT) -> int:
     """Return a TCP port of 127.0.0.1 on which nobody listens now.
 
     Another process may still take it before the server does: whoever uses it should be ready to ask again.
+
+    Args:
+        below: which ports are too high.
     """
     for _ in range(100):
         # Not the module random: pytest-randomly seeds it alike in all workers, which would then fight for one port.
-        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+        port = FIRST_PORT + secrets.randbelow(below - FIRST_PORT)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise ServerError(f"no free TCP port found between {_FIRST_PORT:,} and {_LAST_PORT:,}")
+    raise ServerError(f"no free TCP port found between {FIRST_PORT:,} and {below:,}")
+
+
+def version_number(text: str) -> str:
+    """The version in what a program or server says of itself: `postgres (PostgreSQL) 15.18 (Debian …)`."""
+    found = re.search(r"\d+(\.\d+)*", text)
+    if found is None:
+        raise ServerError(f"no version number in {text!r}")
+    return found.group()
+
+
+def new_password() -> str:
+    """A random password that needs quoting in a URL, so that whoever forgets it is found out."""
+    return f"{secrets.token_urlsafe(12)}%@/"
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float) -> bool:
@@ -171,6 +206,7 @@ class ServerProcess:
         account: Account | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
+        self.directory = directory
         self.log = directory / "log"
         self._stop_signal = stop_signal
         options = account.popen_options() if account else {}

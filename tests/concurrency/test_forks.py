@@ -97,7 +97,8 @@ release = threading.Event()
 def hold(link):
     held.wait(30)
     release.wait(30)
-holders = [threading.Thread(target=repository._connections.read, args=(hold,)) for _ in range(4)]
+connections = next(repository.servers.each()) if url.startswith("redis") else repository._connections
+holders = [threading.Thread(target=connections.read, args=(hold,)) for _ in range(4)]
 for holder in holders:
     holder.start()
 held.wait(30)
@@ -168,15 +169,23 @@ memory = agentmem.connect(url)
 assert (memory.count("child/*"), memory.count("parent/*"), memory.get("counter")) == (30, 30, 61)
 assert memory.check() == []
 """,
-    "a host's engine": """
-from sqlalchemy import create_engine, make_url
-from agentmem.sql.engines import normalised
-engine = create_engine(normalised(make_url(url)))
-guest = agentmem.connect(engine)
+    "a host's engine or client": """
+if url.startswith("redis"):
+    import redis
+    place, _, prefix = url.partition("?key_prefix=")
+    host, options = redis.Redis.from_url(place), {"key_prefix": prefix}
+    def leave_to_parent(): "redis-py sees to it by itself"
+else:
+    from sqlalchemy import create_engine, make_url
+    from agentmem.sql.engines import normalised
+    host, options = create_engine(normalised(make_url(url))), {}
+    def leave_to_parent():
+        # As SQLAlchemy's manual asks of whoever forks: the engine is the host's, so the host says so.
+        host.dispose(close=False)
+guest = agentmem.connect(host, **options)
 guest.put("guest", 0)
 def child():
-    # As SQLAlchemy's manual asks of whoever forks: the engine is the host's, so the host says so.
-    engine.dispose(close=False)
+    leave_to_parent()
     for _ in range(20):
         guest.increment("guest")
 children = [fork(child) for _ in range(2)]

