@@ -7,11 +7,14 @@ from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
+from sqlalchemy.schema import CreateSchema
 
 from agentmem.errors import AgentMemError
 from agentmem.sql import metadata, migrations, schema
 from agentmem.sql.migration_locks import lock_timeout
+from agentmem.sql.migration_targets import dialect_of
+from agentmem.sql.naming import Naming
 
 # The attributes that agentmem.migrations sets; none of them when Alembic's own command runs.
 given = context.config.attributes
@@ -26,9 +29,24 @@ def url() -> str:
     return found
 
 
+def find_naming() -> Naming:
+    """How the tables are called: as agentmem.migrations says, or `-x schema=… -x table_prefix=…`."""
+    found: Naming | None = given.get("naming")
+    if found is not None:
+        return found
+    options = context.get_x_argument(as_dictionary=True)
+    return Naming(options.get("schema"), options.get("table_prefix") or "")
+
+
+naming = find_naming()
+OURS = {naming.table(name) for name in metadata.tables}
+
+
 def include_name(name: str | None, type_: str, _parent_names: Any) -> bool:
     """Compare our own tables alone: a host's are none of our business."""
-    return type_ != "table" or name in metadata.tables
+    if type_ == "schema":
+        return name == naming.schema
+    return type_ != "table" or name in OURS
 
 
 def number(_context: Any, _revision: Any, directives: list[Any]) -> None:
@@ -39,8 +57,14 @@ def number(_context: Any, _revision: Any, directives: list[Any]) -> None:
 
 def configure(**options: Any) -> None:
     context.configure(
-        target_metadata=metadata,
-        version_table=schema.VERSION_TABLE,
+        target_metadata=naming.tables(metadata),
+        version_table=naming.table(schema.VERSION_TABLE),
+        version_table_schema=naming.schema,
+        include_schemas=naming.schema is not None,
+        # For the revisions, which import nothing of agentmem: what a table, an index or a constraint is called.
+        schema=naming.schema,
+        table_name=naming.table,
+        other_name=naming.other,
         include_name=include_name,
         process_revision_directives=number,
         compare_type=True,
@@ -54,8 +78,16 @@ def configure(**options: Any) -> None:
 
 def run(connection: Connection) -> None:
     configure(connection=connection)
+    if naming.schema is not None:
+        make_schema(connection, naming.schema)
     with context.begin_transaction(), lock_timeout(connection, lock_timeout_ms):
         context.run_migrations()
+
+
+def make_schema(connection: Connection, name: str) -> None:
+    """Where Alembic's version table goes first; nobody needs the right to make one that is there."""
+    if not inspect(connection).has_schema(name):
+        connection.execute(CreateSchema(name, if_not_exists=True))
 
 
 def run_online() -> None:
@@ -63,14 +95,14 @@ def run_online() -> None:
         run(given["connection"])
         return
     try:
-        with migrations.alone(url()) as connection:
+        with migrations.alone(url(), naming=naming) as connection:
             run(connection)
     except AgentMemError as error:
         raise CommandError(str(error)) from error
 
 
 def run_offline() -> None:
-    dialect = given.get("dialect_name") or migrations.dialect_of(url())
+    dialect = given.get("dialect_name") or dialect_of(url())
     configure(dialect_name=dialect, literal_binds=True, dialect_opts={"paramstyle": "named"})
     with context.begin_transaction():
         if dialect == "postgresql":

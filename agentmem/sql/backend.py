@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from agentmem.errors import ConfigurationError, Unavailable
-from agentmem.options import Options, read_options
+from agentmem.options import read_options
 from agentmem.sql import schema
 from agentmem.sql.connections import EngineConnections
 from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
-from agentmem.sql.options import EngineOptions, PostgresOptions, SQLiteOptions
+from agentmem.sql.options import EngineOptions, PostgresOptions, SQLiteOptions, SQLOptions
 from agentmem.sql.repository import SQLRepository
 from agentmem.urls import redact
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from agentmem.sql.dialect import Dialect
+    from agentmem.sql.naming import Naming
 
 
 _PYSQLITE_PARAMETERS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
@@ -62,7 +63,7 @@ def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
         timeout=options.pool_timeout,
         keep=not memory,
         own=True,
-        renew=_upgrade if memory else None,
+        renew=(lambda engine: _upgrade(engine, options.naming)) if memory else None,
     )
     return _opened(connections, dialect, options, create=options.create != "never")
 
@@ -128,7 +129,11 @@ def _sqlite_dialect(options: SQLiteOptions | EngineOptions, *, poll: bool) -> Di
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise ConfigurationError(f"Python's SQLite is {sqlite3.sqlite_version}; agentmem needs {wanted}, for RETURNING")
-    return SQLiteDialect(busy_timeout=options.busy_timeout, max_value_bytes=options.max_value_bytes, poll=poll)
+    if options.naming.schema is not None:
+        raise ConfigurationError("option 'schema': SQLite has none; there is table_prefix")
+    return SQLiteDialect(
+        busy_timeout=options.busy_timeout, max_value_bytes=options.max_value_bytes, poll=poll, naming=options.naming
+    )
 
 
 def _postgres_dialect(options: PostgresOptions | EngineOptions) -> Dialect:
@@ -136,37 +141,39 @@ def _postgres_dialect(options: PostgresOptions | EngineOptions) -> Dialect:
         from agentmem.sql.postgres import PostgresDialect
     except ImportError as error:
         raise ConfigurationError("PostgreSQL needs psycopg: install the extra `postgres`") from error
-    return PostgresDialect(prepare_threshold=options.prepare_threshold, max_value_bytes=options.max_value_bytes)
+    return PostgresDialect(
+        prepare_threshold=options.prepare_threshold, max_value_bytes=options.max_value_bytes, naming=options.naming
+    )
 
 
-def _opened(connections: EngineConnections, dialect: Dialect, options: Options, *, create: bool) -> SQLRepository:
+def _opened(connections: EngineConnections, dialect: Dialect, options: SQLOptions, *, create: bool) -> SQLRepository:
     try:
-        _see_to_schema(connections, dialect, create=create)
+        _see_to_schema(connections, dialect, options.naming, create=create)
     except BaseException:
         connections.close()
         raise
     return SQLRepository(connections, dialect, max_value_bytes=options.max_value_bytes)
 
 
-def _see_to_schema(connections: EngineConnections, dialect: Dialect, *, create: bool) -> None:
+def _see_to_schema(connections: EngineConnections, dialect: Dialect, naming: Naming, *, create: bool) -> None:
     engine = connections.engine
     try:
         with engine.connect() as connection:
             _check_encoding(connection)
-            revision = schema.read_revision(connection)
+            revision = schema.read_revision(connection, naming)
     except DBAPIError as error:
         original = error.orig if isinstance(error.orig, Exception) else error
         raise dialect.translate(original, broken=True, uncertain=False) from error
     if create and revision in (None, *schema.KNOWN[:-1]):
-        _upgrade(engine)
+        _upgrade(engine, naming)
     else:
-        schema.compare(revision, engine.url)
+        schema.compare(revision, engine.url, naming)
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, naming: Naming) -> None:
     from agentmem.sql import migrations
 
-    migrations.upgrade(engine)
+    migrations.upgrade(engine, schema=naming.schema, table_prefix=naming.table_prefix)
 
 
 def _check_encoding(connection: Connection) -> None:

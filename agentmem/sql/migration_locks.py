@@ -13,8 +13,6 @@ from sqlalchemy import Connection, Engine, text
 
 from agentmem.errors import Unavailable
 
-LOCK_KEY: Final = int.from_bytes(b"agentmem", "big")
-"""The advisory lock on PostgreSQL; such locks count per database."""
 POLL_SECONDS: Final = 0.1
 
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
@@ -69,18 +67,18 @@ def process_lock(deadline: Deadline) -> Iterator[None]:
 
 
 @contextmanager
-def server_lock(engine: Engine, deadline: Deadline) -> Iterator[None]:
-    """Hold PostgreSQL's advisory lock on a connection of its own, in a transaction that does nothing else.
+def server_lock(engine: Engine, deadline: Deadline, key: int) -> Iterator[None]:
+    """Hold an advisory lock of PostgreSQL, on a connection of its own, in a transaction that does nothing else.
 
-    A transaction's lock, unlike a session's, is right behind PgBouncer too. At READ COMMITTED it keeps no snapshot
-    while it idles, so CREATE INDEX CONCURRENTLY does not wait for it; nor for those who wait here, because they ask
-    again and again, each time in a new transaction, instead of standing in a queue.
+    Such locks count per database. A transaction's lock, unlike a session's, is right behind PgBouncer too. At READ
+    COMMITTED it keeps no snapshot while it idles, so CREATE INDEX CONCURRENTLY does not wait for it; nor for those who
+    wait here, because they ask again and again, each time in a new transaction, instead of standing in a queue.
     """
     # A host's pool may have room for a single connection; this is opened in the same way, and outside of it.
     aside = Engine(engine.pool.recreate(), engine.dialect, engine.url)
     try:
         with aside.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-            transaction_lock(connection, deadline, between=connection.rollback)
+            transaction_lock(connection, deadline, key, between=connection.rollback)
             # Some servers end every transaction that idles. And a command without a snapshot must be the last one: the
             # query's portal would keep its own open.
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -89,27 +87,32 @@ def server_lock(engine: Engine, deadline: Deadline) -> Iterator[None]:
         aside.dispose()
 
 
-def transaction_lock(connection: Connection, deadline: Deadline, between: Callable[[], None] | None = None) -> None:
+def transaction_lock(
+    connection: Connection, deadline: Deadline, key: int, between: Callable[[], None] | None = None
+) -> None:
     """Take PostgreSQL's advisory lock until the end of the connection's transaction.
 
     Args:
         connection: in a host's transaction, or in one of its own.
         deadline: how long to try.
+        key: which lock.
         between: called after each try that failed.
 
     Raises:
         Unavailable: says which process holds it.
     """
-    while not connection.execute(_TRY, {"key": LOCK_KEY}).scalar_one():
+    while not connection.execute(_TRY, {"key": key}).scalar_one():
         if not deadline.left:
-            raise Unavailable(f"gave up after {deadline.seconds:g} s: {_holder(connection)} is migrating this database")
+            raise Unavailable(
+                f"gave up after {deadline.seconds:g} s: {_holder(connection, key)} is migrating this database"
+            )
         if between is not None:
             between()
         time.sleep(min(POLL_SECONDS, deadline.left))
 
 
-def _holder(connection: Connection) -> str:
-    row = connection.execute(_HOLDER, {"key": LOCK_KEY}).first()
+def _holder(connection: Connection, key: int) -> str:
+    row = connection.execute(_HOLDER, {"key": key}).first()
     if row is None:
         return "another process, which has just ended,"
     return f"the server's process {row.pid} (application_name {row.application_name or ''!r})"

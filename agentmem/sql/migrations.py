@@ -4,6 +4,9 @@ Safe from any number of threads, processes and hosts at once: whoever comes seco
 work done. On both databases a migration is one transaction: it happens as a whole, or not at all. `agentmem db …` and
 plain `alembic` in a checkout come here too.
 
+Everywhere `schema` and `table_prefix` say how the tables are called, as the options of `connect` do; migrations of
+differently named tables in one database know nothing of each other.
+
 A target is a URL, an Engine, or a Connection. A connection with a transaction open is a host's: the migration becomes
 part of that transaction, which is neither committed nor rolled back here, and other migrations wait for its end.
 """
@@ -19,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import Connection
 
 from agentmem.errors import ConfigurationError
-from agentmem.sql import schema
 from agentmem.sql.migration_errors import translated
 from agentmem.sql.migration_locks import Deadline, process_lock, server_lock, transaction_lock
 from agentmem.sql.migration_sqlite import write_turn
 from agentmem.sql.migration_targets import Target, dialect_of, is_missing_file, opened, shown
+from agentmem.sql.naming import DEFAULT, Naming
+from agentmem.sql.schema import HEAD, KNOWN, compare, read_revision, refuse_newer
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -52,6 +56,8 @@ def upgrade(
     *,
     wait_seconds: float = DEFAULT_WAIT_SECONDS,
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_MS / 1000,
+    schema: str | None = None,
+    table_prefix: str = "",
 ) -> None:
     """Upgrade a database; does nothing, without a lock, when it is at the newest revision already.
 
@@ -61,6 +67,8 @@ def upgrade(
         wait_seconds: how long to wait, in all, for somebody else's migration.
         lock_timeout_seconds: how long a statement waits for a table's lock (PostgreSQL), because every query that
             comes later waits behind it.
+        schema: where the tables are; it is made when it is missing.
+        table_prefix: what their names begin with.
 
     Raises:
         SchemaMismatch: the database is ahead of this version of agentmem.
@@ -68,10 +76,11 @@ def upgrade(
         PermissionDenied: the role may not create tables.
         ConfigurationError: there is no such revision, or the target is none.
     """
+    naming = _naming(target, schema, table_prefix)
     with translated(), opened(target) as connection:
-        if revision in ("head", schema.HEAD) and _read(connection) == schema.HEAD:
+        if revision in ("head", HEAD) and _read(connection, naming) == HEAD:
             return
-        _migrate(connection, "upgrade", revision, wait_seconds, lock_timeout_seconds)
+        _migrate(connection, "upgrade", revision, naming, Waits(wait_seconds, lock_timeout_seconds))
 
 
 def downgrade(
@@ -80,6 +89,8 @@ def downgrade(
     *,
     wait_seconds: float = DEFAULT_WAIT_SECONDS,
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_MS / 1000,
+    schema: str | None = None,
+    table_prefix: str = "",
 ) -> None:
     """Go back to a revision, or to `base`: before the first. What can be kept is kept, for the next upgrade.
 
@@ -89,40 +100,51 @@ def downgrade(
     Raises:
         as `upgrade`.
     """
+    naming = _naming(target, schema, table_prefix)
     with translated(), opened(target) as connection:
-        _migrate(connection, "downgrade", revision, wait_seconds, lock_timeout_seconds)
+        _migrate(connection, "downgrade", revision, naming, Waits(wait_seconds, lock_timeout_seconds))
 
 
-def stamp(target: Target, revision: str, *, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
+def stamp(
+    target: Target,
+    revision: str,
+    *,
+    wait_seconds: float = DEFAULT_WAIT_SECONDS,
+    schema: str | None = None,
+    table_prefix: str = "",
+) -> None:
     """Record that the database is at a revision, and change nothing else: for a schema that was made by a script.
 
     Raises:
         as `upgrade`.
     """
+    naming = _naming(target, schema, table_prefix)
     with translated(), opened(target) as connection:
-        _migrate(connection, "stamp", revision, wait_seconds, DEFAULT_LOCK_TIMEOUT_MS / 1000)
+        _migrate(connection, "stamp", revision, naming, Waits(wait_seconds, DEFAULT_LOCK_TIMEOUT_MS / 1000))
 
 
-def current(target: Target) -> str | None:
+def current(target: Target, *, schema: str | None = None, table_prefix: str = "") -> str | None:
     """Return the revision that the database is at; None when agentmem was never set up there.
 
     Raises:
         Unavailable, PermissionDenied, ConfigurationError: as `upgrade`.
     """
+    naming = _naming(target, schema, table_prefix)
     if is_missing_file(target):
         return None
     with translated(), opened(target) as connection:
-        return _read(connection)
+        return _read(connection, naming)
 
 
-def check(target: Target) -> None:
+def check(target: Target, *, schema: str | None = None, table_prefix: str = "") -> None:
     """Make sure that the database is at the revision that this version of agentmem works with.
 
     Raises:
         SchemaMismatch: it is behind or ahead; the text names the command to run.
         Unavailable, PermissionDenied, ConfigurationError: as `upgrade`.
     """
-    schema.compare(current(target), shown(target))
+    found = current(target, schema=schema, table_prefix=table_prefix)
+    compare(found, shown(target), _naming(target, schema, table_prefix))
 
 
 def history() -> list[Revision]:
@@ -133,26 +155,30 @@ def history() -> list[Revision]:
     return [Revision(s.revision, _only(s.down_revision), s.doc) for s in reversed(scripts)]
 
 
-def sql(target: Target, revision: str = "head") -> str:
+def sql(target: Target, revision: str = "head", *, schema: str | None = None, table_prefix: str = "") -> str:
     """Return a migration as a script for psql or sqlite3, without connecting.
 
     Args:
         target: a URL, an Engine or a Connection, or `postgresql` or `sqlite`: what counts is the dialect.
         revision: up to which one, from nothing; or a range, such as `0001:head`, or `0001:base` to go back.
+        schema: where the tables are to be.
+        table_prefix: what their names are to begin with.
 
     Raises:
         ConfigurationError: there is no such revision, or the target is none.
     """
     name = "downgrade" if _goes_down(revision) else "upgrade"
     output = io.StringIO()
-    config = _config(output, dialect_name=dialect_of(target))
+    config = _config(output, dialect_name=dialect_of(target), naming=_naming(target, schema, table_prefix))
     with translated(), process_lock(Deadline(DEFAULT_WAIT_SECONDS)), _alembic_globals_restored():
         _command(name)(config, revision, sql=True)
     return output.getvalue()
 
 
 @contextmanager
-def alone(target: Target, *, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[Connection]:
+def alone(
+    target: Target, *, wait_seconds: float = DEFAULT_WAIT_SECONDS, naming: Naming = DEFAULT
+) -> Iterator[Connection]:
     """Lend a connection while no other migration of agentmem runs on its database. For alembic/env.py.
 
     On SQLite, and in a host's transaction, it comes in a transaction; else it is for Alembic to begin one.
@@ -161,31 +187,45 @@ def alone(target: Target, *, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iter
         SchemaMismatch: the database is ahead.
         Unavailable: the wait was in vain.
     """
-    with translated(), opened(target) as connection, _exclusive(connection, Deadline(wait_seconds)):
+    with translated(), opened(target) as connection, _exclusive(connection, Deadline(wait_seconds), naming):
         yield connection
 
 
-def _read(connection: Connection) -> str | None:
+class Waits(NamedTuple):
+    """How long a migration waits: in all for others, and for the lock of a table."""
+
+    seconds: float
+    lock_timeout_seconds: float
+
+
+def _naming(target: Target, schema: str | None, table_prefix: str) -> Naming:
+    if schema is not None and dialect_of(target) == "sqlite":
+        raise ConfigurationError("SQLite has no schemas; there is table_prefix")
+    return Naming(schema, table_prefix)
+
+
+def _read(connection: Connection, naming: Naming) -> str | None:
     """Read the revision, and leave no transaction open that was not."""
     was_open = connection.in_transaction()
     try:
-        return schema.read_revision(connection)
+        return read_revision(connection, naming)
     finally:
         if not was_open:
             connection.rollback()
 
 
-def _migrate(connection: Connection, name: str, revision: str, wait: float, lock_timeout_seconds: float) -> None:
-    with _exclusive(connection, Deadline(wait)), ExitStack() as stack:
+def _migrate(connection: Connection, name: str, revision: str, naming: Naming, waits: Waits) -> None:
+    with _exclusive(connection, Deadline(waits.seconds), naming), ExitStack() as stack:
         if connection.in_transaction():
             # If it fails, a host's transaction is still good.
             stack.enter_context(connection.begin_nested())
-        config = _config(connection=connection, lock_timeout_ms=max(1, round(lock_timeout_seconds * 1000)))
+        lock_timeout_ms = max(1, round(waits.lock_timeout_seconds * 1000))
+        config = _config(connection=connection, lock_timeout_ms=lock_timeout_ms, naming=naming)
         _command(name)(config, revision)
 
 
 @contextmanager
-def _exclusive(connection: Connection, deadline: Deadline) -> Iterator[None]:
+def _exclusive(connection: Connection, deadline: Deadline, naming: Naming) -> Iterator[None]:
     """Keep everybody else out: the process's threads first, then other processes by the database's own means."""
     with process_lock(deadline), _alembic_globals_restored(), ExitStack() as stack:
         if connection.dialect.name == "sqlite":
@@ -193,10 +233,10 @@ def _exclusive(connection: Connection, deadline: Deadline) -> Iterator[None]:
         else:
             _refuse_autocommit(connection)
             if connection.in_transaction():
-                transaction_lock(connection, deadline)
+                transaction_lock(connection, deadline, naming.lock_key)
             else:
-                stack.enter_context(server_lock(connection.engine, deadline))
-        schema.refuse_newer(_read(connection))
+                stack.enter_context(server_lock(connection.engine, deadline, naming.lock_key))
+        refuse_newer(_read(connection, naming))
         yield
 
 
@@ -242,7 +282,7 @@ def _scripts() -> Path:
 
 def _goes_down(revision: str) -> bool:
     first, separator, last = revision.partition(":")
-    steps = ("base", *schema.KNOWN)
+    steps = ("base", *KNOWN)
     return bool(separator) and last in steps and first in steps and steps.index(last) < steps.index(first)
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from agentmem.options import Options
 from agentmem.repository import DEFAULT_MAX_VALUE_BYTES
+from agentmem.sql.naming import Naming
 
 MAX_VALUE_BYTES_LIMIT = 200 * 1024 * 1024
 """A string in PostgreSQL's JSONB ends at 256 MB; a body must leave room for its escapes."""
@@ -18,9 +19,18 @@ class SQLOptions(Options):
 
     Attributes:
         max_value_bytes: the limit of R8.
+        schema: PostgreSQL's schema that the tables are in; None for the one that the search path leads to.
+        table_prefix: what the names of the tables begin with.
     """
 
     max_value_bytes: int = Field(DEFAULT_MAX_VALUE_BYTES, ge=1, le=MAX_VALUE_BYTES_LIMIT)
+    schema_: str | None = Field(None, alias="schema")  # pydantic has a method of the name
+    table_prefix: str = ""
+
+    @property
+    def naming(self) -> Naming:
+        """How the tables are called."""
+        return Naming(self.schema_, self.table_prefix)
 
 
 class SQLiteOptions(SQLOptions):

@@ -21,6 +21,7 @@ from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
 from agentmem.sql.connections import JOINED, Link
 from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.naming import DEFAULT, Naming, apply_to
 from agentmem.sql.postgres_batches import WORDS, Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
@@ -40,14 +41,17 @@ class PostgresDialect(Dialect):
 
     Args:
         prepare_threshold: psycopg's: after how many runs a statement is prepared; None never prepares.
+        max_value_bytes: for bodies that grow.
+        naming: how the tables are called.
     """
 
     name = "postgresql"
     error = psycopg.Error
-    compiler = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
     now: ColumnElement[datetime] = server_now()
 
-    def __init__(self, *, prepare_threshold: int | None, max_value_bytes: int) -> None:
+    def __init__(self, *, prepare_threshold: int | None, max_value_bytes: int, naming: Naming = DEFAULT) -> None:
+        compiler = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+        self.compiler = apply_to(compiler, naming, statements.TABLES)
         self._prepare_threshold = prepare_threshold
         names = statements.names(self)
         self._batches = Batches(names, max_value_bytes)

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from agentmem.errors import SchemaMismatch
+from agentmem.sql.naming import DEFAULT, Naming
 from agentmem.urls import redact
 
 #: Ours, so that a host's Alembic and its `alembic_version` never meet ours.
@@ -20,33 +21,36 @@ _EXISTS: Final = {
     "postgresql": text("SELECT to_regclass(:name) IS NOT NULL"),
     "sqlite": text("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name)"),
 }
-_READ: Final = text(f"SELECT max(version_num) FROM {VERSION_TABLE}")
 
 
-def read_revision(connection: Connection) -> str | None:
+def read_revision(connection: Connection, naming: Naming = DEFAULT) -> str | None:
     """Return the revision that the database is at; None when agentmem was never set up there.
 
     Two small queries, no lock, and nothing fails where the table is missing: an error would abort a transaction that
     a host has open on this connection.
     """
-    exists = connection.execute(_EXISTS[connection.dialect.name], {"name": VERSION_TABLE}).scalar_one()
-    return connection.execute(_READ).scalar_one() if exists else None
+    dialect = connection.dialect
+    table = naming.quoted(VERSION_TABLE, dialect)
+    name = table if dialect.name == "postgresql" else naming.table(VERSION_TABLE)
+    exists = connection.execute(_EXISTS[dialect.name], {"name": name}).scalar_one()
+    return connection.execute(text(f"SELECT max(version_num) FROM {table}")).scalar_one() if exists else None
 
 
-def verify(connection: Connection, url: object) -> None:
+def verify(connection: Connection, url: object, naming: Naming = DEFAULT) -> None:
     """Make sure that the database is at the revision that this version of agentmem works with.
 
     Args:
         connection: is only read from.
         url: of the database, for the message; its password is not shown.
+        naming: how the tables are called.
 
     Raises:
         SchemaMismatch: it is behind, or ahead; the text says what to do.
     """
-    compare(read_revision(connection), url)
+    compare(read_revision(connection, naming), url, naming)
 
 
-def compare(revision: str | None, url: object) -> None:
+def compare(revision: str | None, url: object, naming: Naming = DEFAULT) -> None:
     """As `verify`, for a revision that was read already."""
     refuse_newer(revision)
     if revision == HEAD:
@@ -54,7 +58,7 @@ def compare(revision: str | None, url: object) -> None:
     found = "has no agentmem schema yet" if revision is None else f"is at revision {revision}"
     raise SchemaMismatch(
         f"the database {found}, this version of agentmem needs revision {HEAD}: "
-        f"run `agentmem db upgrade --url {redact(url)}`"
+        f"run `agentmem db upgrade --url {redact(url)}{naming.options()}`"
     )
 
 

@@ -22,6 +22,7 @@ from agentmem.pool.drivers import Turn
 from agentmem.sql import sqlite_filters, statements
 from agentmem.sql.connections import JOINED, Link, Words
 from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.naming import DEFAULT, Naming, apply_to
 from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
 from agentmem.sql.types import UtcDateTime
@@ -48,15 +49,17 @@ class SQLiteDialect(Dialect):
         busy_timeout: how many seconds a writer waits for another, of this process or any other.
         poll: whether we ask for the turn ourselves, at short intervals. SQLite's own intervals grow to 100 ms, and a
             process whose threads write all the time leaves gaps of microseconds: others would starve.
+        max_value_bytes: for bodies that grow.
+        naming: how the tables are called.
     """
 
     name = "sqlite"
     error = sqlite3.Error
     has_locks = True
-    compiler = SQLiteDialect_pysqlite(paramstyle="named")
     now: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
 
-    def __init__(self, *, busy_timeout: float, max_value_bytes: int, poll: bool) -> None:
+    def __init__(self, *, busy_timeout: float, max_value_bytes: int, poll: bool, naming: Naming = DEFAULT) -> None:
+        self.compiler = apply_to(SQLiteDialect_pysqlite(paramstyle="named"), naming, statements.TABLES)
         self.busy_timeout = self.patience_seconds = busy_timeout
         self.polls = poll
         self.turn = Turn(timeout=self.busy_timeout, polls=self.polls)

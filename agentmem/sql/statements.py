@@ -53,6 +53,10 @@ PARTITION = e.partition == bind("partition")
 KEY = e.key == bind("key")
 
 
+#: Which names a Naming changes.
+TABLES = {entries.name, partitions.name}
+
+
 def names(dialect: Dialect) -> dict[str, str]:
     """The tables' names, quoted, for the statements that are written as text."""
     preparer = dialect.compiler.identifier_preparer

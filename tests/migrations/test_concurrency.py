@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 from agentmem import migrations
 from agentmem.errors import Unavailable
 from agentmem.sql import migration_locks, schema
+from agentmem.sql.naming import DEFAULT
 from agentmem.testing.support import eventually, run_threads
 
 UPGRADE = "from agentmem import migrations; migrations.upgrade(sys.argv[1])"
@@ -73,7 +74,7 @@ def test_a_waiting_thread_gives_up_in_time(url):
 
 def test_a_waiting_process_says_for_whom_on_postgresql(postgres_url):
     with psycopg.connect(postgres_url, application_name="other pod") as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (migration_locks.LOCK_KEY,))
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (DEFAULT.lock_key,))
         expected = f"server's process {other.info.backend_pid} \\(application_name 'other pod'\\) is migrating"
         with pytest.raises(Unavailable, match=expected) as caught:
             migrations.upgrade(postgres_url, wait_seconds=0.15)
@@ -108,7 +109,7 @@ def test_who_waits_finds_the_work_done(postgres_url, engine_of_postgres, query_p
 def test_an_index_can_be_built_concurrently_while_the_lock_is_held(postgres_url, engine_of_postgres):
     # A session that waits for an advisory lock, or idles with a snapshot, would hold up the build for ever.
     with (
-        migration_locks.server_lock(engine_of_postgres, migration_locks.Deadline(1)),
+        migration_locks.server_lock(engine_of_postgres, migration_locks.Deadline(1), DEFAULT.lock_key),
         psycopg.connect(postgres_url, autocommit=True) as builder,
     ):
         waiting = threading.Thread(target=migrations.upgrade, args=(postgres_url,))
