@@ -25,7 +25,8 @@ _DEFAULT_LOCK: Final = int.from_bytes(b"agentmem", "big")
 
 def _check(option: str, name: str, longest: int, shortest: int = 0) -> None:
     if not shortest <= len(name.encode("utf-8", "replace")) <= longest or _FORBIDDEN & set(name):
-        raise ConfigurationError(f"option {option!r}: {shortest} to {longest} bytes, no %, {{, }}, :, \\, NUL: {name!r}")
+        limits = f"{shortest} to {longest} bytes, without %, {{, }}, :, \\ and NUL"
+        raise ConfigurationError(f"option {option!r}: {limits}, not {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
