@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -48,6 +48,7 @@ CALLS: dict[str, Callable[[Memory], Any]] = {
     "drop_partition": lambda m: m.drop_partition("x"),
     "scoped": lambda m: m.scoped("x"),
     "typed": lambda m: m.typed(int),
+    "using": lambda m: m.using(cast("Any", None)),
     "check": lambda m: m.check(),
     "ping": lambda m: m.ping(),
     "with": lambda m: m.__enter__(),

@@ -85,6 +85,7 @@ SURFACE = {
     "scoped": "prefix",
     "typed": "model",
     "run": "function, *, attempts",
+    "using": "transaction",
     "check": "",
     "ping": "",
     "close": "",

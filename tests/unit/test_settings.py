@@ -57,7 +57,7 @@ def test_the_environment_fills_what_was_left_out(opened: Opened, monkeypatch: py
 
 
 def test_what_is_given_goes_before_the_environment(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("URL", "redis://no"), ("PARTITION", "env"), ("NAMESPACE", "env/"), ("SWEEP_EVERY", "1")):
+    for name, value in (("URL", "mongodb://no"), ("PARTITION", "env"), ("NAMESPACE", "env/"), ("SWEEP_EVERY", "1")):
         monkeypatch.setenv(f"AGENTMEM_{name}", value)
     with connect("sqlite://", partition="default", namespace=None, sweep_every=None, pool_size=3) as memory:
         memory.put("anything", 1)
@@ -95,7 +95,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPa
         connect()
 
 
-@pytest.mark.parametrize("url", ["mysql://me:s3cr3t@h/db", "redis://:s3cr3t@h", "/a/file.db", "", "sqlite3:///x"])
+@pytest.mark.parametrize("url", ["mysql://me:s3cr3t@h/db", "mongodb://:s3cr3t@h", "/a/file.db", "", "sqlite3:///x"])
 def test_r31_an_unknown_scheme_is_named_with_the_known_ones(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         connect(url)
