@@ -2,6 +2,7 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
+RUNS    ?= 20
 ARGS    ?=
 
 VENV := .venv
@@ -9,10 +10,11 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports drift check coverage bench wheel clean distclean
+.PHONY: help demo test lint format types imports drift check coverage integration test-containers test-compose \
+	test-flaky report load bench wheel clean distclean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.all ## A fleet of agents examines a source tree [URL=… PATH_=DIR ARGS=…]
 	@$(BIN)/agentmem demo $(if $(URL),--url '$(URL)') $(if $(PATH_),--path '$(PATH_)') $(ARGS)
@@ -43,6 +45,23 @@ check: lint types imports drift test ## Everything that must be green before a c
 
 coverage: $(VENV)/.dev ## Run all tests and show the lines that none of them reaches
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing --cov-report=html $(ARGS)
+
+integration: $(VENV)/.dev ## Run the 80 integration tests, on servers of your choice [ARGS='--servers local --fast']
+	@./run-integration-tests.sh $(ARGS)
+
+test-containers: $(VENV)/.dev ## The same on the official images, by testcontainers
+	@./run-integration-tests.sh --servers containers $(ARGS)
+
+test-compose: $(VENV)/.dev ## The same on docker-compose-test.yml
+	@./run-integration-tests.sh --servers compose $(ARGS)
+
+test-flaky: $(VENV)/.dev ## Run them 20 times in other orders, and say how many runs were green [RUNS=20]
+	@green=0; for run in $$(seq $(RUNS)); do \
+	$(BIN)/python -m pytest tests/integration -n $(WORKERS) -q $(ARGS) && green=$$((green + 1)); done; \
+	echo "$$green of $(RUNS) runs were green"; [ "$$green" -eq $(RUNS) ]
+
+report: $(VENV)/.dev ## Run them and write docs/integration-tests-report.md from what came [ARGS='--servers local']
+	@$(BIN)/python -m benchmarks.report $(ARGS)
 
 bench: $(VENV)/.dev ## Compare with the raw drivers, in one run [ARGS='postgresql --rounds 3']
 	@$(BIN)/python -m benchmarks $(ARGS)
