@@ -63,6 +63,9 @@ test-flaky: $(VENV)/.dev ## Run them 20 times in other orders, and say how many 
 report: $(VENV)/.dev ## Run them and write docs/integration-tests-report.md from what came [ARGS='--servers local']
 	@$(BIN)/python -m benchmarks.report $(ARGS)
 
+load: $(VENV)/.dev ## 64 threads in 4 processes on each backend, for a minute [ARGS='redis --seconds 10']
+	@$(BIN)/python -m benchmarks.load $(ARGS)
+
 bench: $(VENV)/.dev ## Compare with the raw drivers, in one run [ARGS='postgresql --rounds 3']
 	@$(BIN)/python -m benchmarks $(ARGS)
 
