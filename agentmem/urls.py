@@ -12,6 +12,8 @@ _HIDDEN: Final = "***"
 _SCHEME: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*):")
 # Up to the last @: a password may hold an unescaped @ or /, and to hide too much is the safe mistake.
 _PASSWORD: Final = re.compile(r"(?s)(://[^:]*):(.*)@")
+# A URL whose scheme was forgotten: `user:secret@host`.
+_BARE: Final = re.compile(r"(?s)^(\s*[^\s:/@]*):([^/]*)@")
 _SECRET: Final = re.compile(
     r"(?i)(^|[?&;#\s])([^=&;?#\s]*(?:pass|pwd|secret|token|credential|api_?key|auth)[^=&;?#\s]*)=('[^']*'|[^&\s]*)"
 )
@@ -24,7 +26,7 @@ def redact(url: Any) -> str:
         url: anything; what is no str is turned into one.
     """
     text = url if isinstance(url, str) else _text(url)
-    text = _PASSWORD.sub(rf"\1:{_HIDDEN}@", text)
+    text = (_PASSWORD if "://" in text else _BARE).sub(rf"\1:{_HIDDEN}@", text)
     return _SECRET.sub(rf"\1\2={_HIDDEN}", text)
 
 

@@ -30,6 +30,8 @@ SECRET = "s3cr3t"
         f"host=localhost password='a {SECRET}' dbname=x",
         f"could not reach redis://:{SECRET}@a nor redis://:{SECRET}@b",
         f"  POSTGRESQL://me:{SECRET}@host",
+        f"me:{SECRET}@host/db",
+        f":{SECRET}@host",
     ],
 )
 def test_r30_passwords_do_not_show(url: str) -> None:
