@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import orjson
 import psycopg
+import redis
 
 import agentmem
 from benchmarks.workload import PAGE
@@ -41,9 +41,11 @@ class Contender(ABC):
 class AgentMem(Contender):
     """agentmem with all of its contract."""
 
+    name = "agentmem"
+
     def __init__(self, url: str) -> None:
         self._memory = agentmem.connect(url, partition="bench", create="always")
-        self.name = "agentmem"
+        self.server_version = self._memory.stats().server_version
 
     def get(self, key: str) -> Any:
         return self._memory.get(key)
@@ -69,8 +71,8 @@ class RawSQLite(Contender):
 
     name = "sqlite3"
 
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
+    def __init__(self, url: str) -> None:
+        self._db = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
         self._db.execute("PRAGMA journal_mode = wal")
         self._db.execute("PRAGMA synchronous = normal")
         self._db.execute("CREATE TABLE IF NOT EXISTS raw (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
@@ -137,3 +139,37 @@ class RawPostgres(Contender):
 
     def close(self) -> None:
         self._db.close()
+
+
+class RawRedis(Contender):
+    """The limit: redis-py with hiredis, a string per key; for a page, as SCAN has no order, all keys and a sort."""
+
+    name = "redis-py"
+
+    def __init__(self, url: str) -> None:
+        self._db = redis.Redis.from_url(url)
+
+    def get(self, key: str) -> Any:
+        return orjson.loads(self._db.get(key))
+
+    def put(self, key: str, value: Any) -> None:
+        self._db.set(key, orjson.dumps(value))
+
+    def get_many(self, keys: list[str]) -> int:
+        return len({key: orjson.loads(body) for key, body in zip(keys, self._db.mget(keys), strict=True) if body})
+
+    def put_many(self, mapping: dict[str, Any]) -> None:
+        pipeline = self._db.pipeline(transaction=True)  # all or nothing, as ours
+        for key, value in mapping.items():
+            pipeline.set(key, orjson.dumps(value))
+        pipeline.execute()
+
+    def search(self, prefix: str) -> int:
+        names = sorted(set(self._db.scan_iter(match=prefix + "*", count=1_000)))[:PAGE]
+        return len([orjson.loads(body) for body in self._db.mget(names)])
+
+    def close(self) -> None:
+        self._db.close()
+
+
+RAW: dict[str, type[Any]] = {"sqlite": RawSQLite, "postgresql": RawPostgres, "redis": RawRedis}

@@ -13,7 +13,7 @@ from agentmem.cli.demo import demo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DESCRIPTION: Final = """The memory of agents: keys, JSON values, versions and times to live, in SQLite or PostgreSQL.
+_DESCRIPTION: Final = """The memory of agents in SQLite, PostgreSQL or Redis: keys, JSON values, versions and TTLs.
 
 The options under "Store and output" stand before a command's name or after it.
 

@@ -106,6 +106,14 @@ class Run:
 
         return (self.settings().url or default_url()) if self.url is None else self.url
 
+    @property
+    def is_redis(self) -> bool:
+        """Whether `place` is a Redis."""
+        from agentmem.connect import SCHEMES
+        from agentmem.urls import scheme_of
+
+        return SCHEMES.get(scheme_of(self.place())) == SCHEMES["redis"]
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask on stderr, so that stdout stays a document, and read the answer from stdin.
 

@@ -1,25 +1,42 @@
-"""`agentmem db …`: the migrations of agentmem's own tables (agentmem.sql.migrations)."""
+"""`agentmem db …`: the migrations of agentmem's own tables (agentmem.sql.migrations).
+
+Redis has none: a store there is made with one layout. What a deploy script runs works with its URLs all the same.
+"""
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from agentmem.cli.command import Command, Run, shared_options
 from agentmem.cli.output import to_json
+from agentmem.errors import ConfigurationError, SchemaMismatch
 
 UpTo = Annotated[str, typer.Argument(metavar="REVISION", help="Up to which one, such as 0001.")]
 To = Annotated[str, typer.Argument(metavar="REVISION", help="Which one, such as 0001, or base for none.")]
 
 
 def upgrade(run: Run, revision: UpTo = "head") -> None:
-    """Bring the schema up to this version of agentmem; does nothing where it is already."""
+    """Bring the schema up to this version of agentmem; does nothing where it is already. On Redis: make the store."""
+    if run.is_redis:
+        _make_store(run, revision)
+        return
     from agentmem.sql import migrations
 
     migrations.upgrade(run.place(), revision)
     _show_revision(run)
+
+
+def _make_store(run: Run, revision: str) -> None:
+    from agentmem.redis.layout import VERSION
+
+    if revision not in ("head", VERSION):
+        raise ConfigurationError(f"a store on Redis has layout {VERSION} and no revisions such as {revision!r}")
+    run.memory(create="always").close()
+    run.output.answer({"revision": VERSION}, f"layout {VERSION}: Redis has nothing to migrate")
 
 
 def downgrade(run: Run, revision: To) -> None:
@@ -39,28 +56,42 @@ def stamp(run: Run, revision: To) -> None:
 
 
 def current(run: Run) -> None:
-    """Show the revision that the database is at; none where agentmem was never set up."""
+    """Show the revision that the database is at, or a store's layout on Redis; none where there is no store yet."""
     _show_revision(run)
 
 
 def _show_revision(run: Run) -> None:
-    from agentmem.sql import migrations
+    revision = revision_of(run)
+    text = f"layout {revision}" if revision and run.is_redis else revision
+    run.output.answer({"revision": revision}, text or "none")
 
-    revision = migrations.current(run.place())
-    run.output.answer({"revision": revision}, revision or "none")
+
+def revision_of(run: Run) -> str | None:
+    """The revision of a database, the layout of a store on Redis; None where agentmem was never set up."""
+    if not run.is_redis:
+        from agentmem.sql import migrations
+
+        return migrations.current(run.place())
+    with suppress(SchemaMismatch):  # it is said below; a missing driver is said here
+        run.memory(create="never").close()
+    from agentmem.redis import survey
+
+    return survey.current(run.place())
 
 
 def check(run: Run) -> None:
     """Exit 5 unless the schema is the one that this version of agentmem works with."""
-    from agentmem.sql import migrations
+    if run.is_redis:
+        run.memory(create="never").close()
+    else:
+        from agentmem.sql import migrations
 
-    place = run.place()
-    migrations.check(place)
-    run.output.answer({"revision": migrations.current(place)}, "the schema is up to date")
+        migrations.check(run.place())
+    run.output.answer({"revision": revision_of(run)}, "the schema is up to date")
 
 
 def history(run: Run) -> None:
-    """List the revisions, oldest first."""
+    """List the revisions of the schema on SQLite and PostgreSQL, oldest first."""
     from agentmem.sql import migrations
 
     revisions = migrations.history()

@@ -39,7 +39,8 @@ def _lines(account: Stats) -> list[tuple[str, str]]:
         ("bytes of values", str(account.value_bytes)),
     ]
     lines += [(f"partition {plain(name)}", str(count)) for name, count in account.partitions.items()]
-    return lines + [(f"server {name}", to_json(value)) for name, value in account.server.items()]
+    lines += [(f"server {name}", to_json(value)) for name, value in account.server.items() if name != "warnings"]
+    return lines + [("warning", warning) for warning in account.server.get("warnings", ())]
 
 
 def partitions(run: Run) -> None:

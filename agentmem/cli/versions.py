@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("sqlalchemy", "alembic", "psycopg", "orjson", "msgspec", "pydantic", "typer")
+_PACKAGES = ("sqlalchemy", "alembic", "psycopg", "redis", "hiredis", "orjson", "msgspec", "pydantic", "typer")
 
 
 def own_version() -> str:

@@ -131,7 +131,7 @@ class Connections(Forkable, Generic[L]):
                         if time.monotonic() < deadline:
                             continue
                     attempts -= 1
-                    if broken and attempts:
+                    if broken and attempts and not self._driver.has_timed_out(error):
                         continue
                     raise self._driver.translate(error, broken=broken, uncertain=uncertain) from error
                 except BaseException:

@@ -98,6 +98,10 @@ class Driver(ABC, Generic[L]):
         """Whether the error says no more than that somebody else had the turn."""
         return False
 
+    def has_timed_out(self, error: Exception) -> bool:
+        """Whether an answer was waited for in vain, which it would be on another connection as well."""
+        return False
+
     def forget(self) -> None:
         """In a forked child: replace what another thread of the parent may have held."""
 

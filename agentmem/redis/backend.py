@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 
+_CREATE: Final = "connect with create='auto', which makes one"
+
 
 class Address(NamedTuple):
     """A URL, taken apart.
@@ -66,19 +68,30 @@ def open_url(url: str, given: dict[str, Any]) -> RedisRepository:
         SchemaMismatch: the store has another layout.
         Unavailable, PermissionDenied: the server cannot be reached.
     """
+    servers, options = open_servers(url, given)
+    return _opened(servers, options, redact(url), f"run `agentmem db upgrade --url {redact(url)}`")
+
+
+def open_servers(url: str, given: dict[str, Any]) -> tuple[Servers, RedisOptions]:
+    """Where a URL leads and what it asks for, whatever is stored there; the caller closes the servers.
+
+    Raises:
+        ConfigurationError, Unavailable, PermissionDenied: as `open_url`.
+    """
     address = parse(url)
     query = dict(address.query)
     database = query.pop("db", None)
     options = read_options(RedisOptions, {**query, **given})
     shared = _shared(address, options)
     if address.kind == "cluster":
-        servers: Servers = _cluster(address, options, shared)
-    elif address.kind == "sentinel":
+        if _database(database or address.path or None, url):
+            raise ConfigurationError(f"a cluster has one database: {redact(url)}")
+        return _cluster(address, options, shared), options
+    if address.kind == "sentinel":
         service, _, number = address.path.partition("/")
-        servers = _sentinel(address, options, shared, unquote(service), _database(number or database, url))
-    else:
-        servers = _one(address, options, {**shared, "db": _database(database or _path_database(address), url)})
-    return _opened(servers, options, redact(url))
+        found = _database(number or database, url)
+        return _sentinel(address, options, shared, unquote(service), found), options
+    return _one(address, options, {**shared, "db": _database(database or _path_database(address), url)}), options
 
 
 def open_client(client: redis.Redis | redis.RedisCluster, given: dict[str, Any]) -> RedisRepository:
@@ -93,9 +106,9 @@ def open_client(client: redis.Redis | redis.RedisCluster, given: dict[str, Any])
         servers: Servers = ClusterServers(
             client, _opener_of(client), own=False, capacity=options.pool_size, timeout=options.pool_timeout
         )
-        return _opened(servers, options, "redis+cluster (a host's client)")
+        return _opened(servers, options, "redis+cluster (a host's client)", _CREATE)
     servers = OneServer(HostConnections(client.connection_pool, timeout=options.pool_timeout))
-    return _opened(servers, options, "redis (a host's client)")
+    return _opened(servers, options, "redis (a host's client)", _CREATE)
 
 
 def parse(url: str) -> Address:
@@ -115,7 +128,8 @@ def parse(url: str) -> Address:
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:
         raise wrong from None  # not `from` the error, which may quote a password
-    if parts.fragment or (not addresses and scheme != "unix") or (len(addresses) > 1 and not kind):
+    complete = parts.path and not addresses if scheme == "unix" else addresses and (len(addresses) == 1 or kind)
+    if parts.fragment or not complete:
         raise wrong
     return Address(
         "unix" if scheme == "unix" else kind or "redis",
@@ -130,9 +144,10 @@ def parse(url: str) -> Address:
 
 def _host_and_port(text: str, default: int) -> tuple[str, int]:
     host, _, port = text.rpartition(":") if not text.endswith("]") and ":" in text else (text, "", "")
-    if not host:
+    number = int(port) if port else default
+    if not host or not 0 < number < 2**16:
         raise ValueError(text)
-    return unquote(host.strip("[]")), int(port) if port else default
+    return unquote(host.strip("[]")), number
 
 
 def _path_database(address: Address) -> str | None:
@@ -228,10 +243,10 @@ def _opener_of(client: redis.RedisCluster) -> Callable[[str, int], ConnectionInt
     return open_one
 
 
-def _opened(servers: Servers, options: RedisClientOptions, location: str) -> RedisRepository:
+def _opened(servers: Servers, options: RedisClientOptions, location: str, remedy: str) -> RedisRepository:
     layout = Layout(options.key_prefix, declare=not servers.together)
     try:
-        _check_layout(servers, layout, create=options.create != "never")
+        _check_layout(servers, layout, remedy, create=options.create != "never")
     except BaseException:
         servers.close()
         raise
@@ -244,13 +259,20 @@ def _opened(servers: Servers, options: RedisClientOptions, location: str) -> Red
     )
 
 
-def _check_layout(servers: Servers, layout: Layout, *, create: bool) -> None:
-    found = servers.ask(layout.layout, b"GET", layout.layout)
+def _check_layout(servers: Servers, layout: Layout, remedy: str, *, create: bool) -> None:
+    found = read_layout(servers, layout)
     if found is None and create:
         servers.tell(layout.layout, b"SET", layout.layout, VERSION, b"NX")
         return
     if found is None:
-        raise SchemaMismatch(f"there is no store below {layout.prefix!r} (option create)")
-    if found.decode() != VERSION:
-        theirs = found.decode("utf-8", "replace")
-        raise SchemaMismatch(f"the store below {layout.prefix!r} has layout {theirs!r}, agentmem here {VERSION!r}")
+        raise SchemaMismatch(f"there is no store below {layout.prefix!r}: {remedy}")
+    if found != VERSION:
+        raise SchemaMismatch(
+            f"the store below {layout.prefix!r} has layout {found!r}, agentmem here {VERSION!r}: upgrade agentmem"
+        )
+
+
+def read_layout(servers: Servers, layout: Layout) -> str | None:
+    """The layout of what is stored; None where there is no store."""
+    found = servers.ask(layout.layout, b"GET", layout.layout)
+    return None if found is None else found.decode("utf-8", "replace")

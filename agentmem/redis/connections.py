@@ -6,10 +6,19 @@ well, and cannot tell whether a request was sent when a connection broke (R18).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    MaxConnectionsError,
+    MovedError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - redis-py's
+)
 
 from agentmem.errors import AgentMemError, OutcomeUnknown
 from agentmem.pool import drivers
@@ -22,6 +31,9 @@ if TYPE_CHECKING:
 
     from agentmem.redis.layout import Place
     from agentmem.redis.scripts import Script
+
+
+POLL_SECONDS: Final = 0.001
 
 
 class Link(drivers.Link):
@@ -83,7 +95,7 @@ class Link(drivers.Link):
         self.uncertain = True
         try:
             return self.run(script, place, *arguments)
-        except ResponseError:
+        except errors.REFUSED:
             # The server says no; scripts look at everything that can fail before they write.
             self.uncertain = False
             raise
@@ -103,10 +115,9 @@ class Link(drivers.Link):
     def _answer(self) -> Any:
         try:
             answer = self.raw.read_response(disable_decoding=True)
-        except ReadOnlyError:
-            raise  # a primary that became a replica: the next connection finds the new one
-        except ResponseError:
-            self.pending = False
+        except ResponseError as error:
+            # A primary that became a replica is left alone: the next connection finds the new one.
+            self.pending = errors.is_read_only(error)
             raise
         self.pending = False
         return answer
@@ -129,8 +140,12 @@ class RedisDriver(Driver[Link]):
 
     def is_stale(self, link: Link) -> bool:
         """It should have nothing to say."""
-        socket = link.raw._sock
+        # With client-side caching a host's connection is a proxy of the one with the socket.
+        socket = getattr(link.raw, "_conn", link.raw)._sock
         return socket is None or is_readable(socket.fileno())
+
+    def has_timed_out(self, error: Exception) -> bool:
+        return isinstance(error, TimeoutError)
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """In agentmem.redis.errors; a redirection of the cluster is for who asked."""
@@ -187,7 +202,7 @@ class HostConnections(Connections[Link]):
 
     Args:
         pool: the client's connection pool.
-        timeout: as Connections.
+        timeout: how many seconds a borrower waits where the pool itself would not.
     """
 
     def __init__(self, pool: Any, *, timeout: float) -> None:
@@ -195,7 +210,15 @@ class HostConnections(Connections[Link]):
         super().__init__(RedisDriver(), capacity=0, timeout=timeout, keep=False, own=False)
 
     def _connect(self) -> Link:
-        return Link(self._pool.get_connection())
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return Link(self._pool.get_connection())
+            except MaxConnectionsError:
+                # redis-py's plain pool raises at its cap, where R32 asks us to wait.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def _return(self, link: Link) -> None:
         self._pool.release(link.raw)

@@ -26,7 +26,7 @@ _FIELDS: Final = {
     "role": "role",
     "uptime_in_seconds": "uptime_seconds",
 }
-_SETTINGS: Final = ("appendfsync", "min-replicas-to-write")
+_SETTINGS: Final = ("appendfsync", "save", "min-replicas-to-write")
 
 
 def server(servers: Servers) -> tuple[str, dict[str, Any]]:
@@ -50,7 +50,9 @@ def warnings(account: dict[str, Any]) -> list[str]:
     policy = account.get("maxmemory_policy")
     if policy not in (None, "noeviction"):
         found.append(f"maxmemory-policy is {policy}: at its limit the server forgets entries; set noeviction")
-    if not account.get("appendonly"):
+    if not account.get("appendonly") and account.get("save") == "":
+        found.append("appendonly is off, and so are snapshots: a restart of the server loses everything")
+    elif not account.get("appendonly"):
         found.append("appendonly is off: a crash loses what was written since the last snapshot")
     elif account.get("appendfsync") == "no":
         found.append("appendfsync is no: a crash of the machine loses up to half a minute of writes")

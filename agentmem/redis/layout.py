@@ -32,6 +32,7 @@ _FORMAT: Final = 1
 _ESCAPED: Final = re.compile(r"[%{}]")
 _ESCAPES: Final = re.compile(r"%([0-9A-F]{2})")
 _LAST: Final = b"\xff"
+_LARGEST: Final = 2**53 - 1  # what scripts can reckon with exactly
 
 
 class Place(NamedTuple):
@@ -97,15 +98,18 @@ def unpack(key: str, value: bytes, *, bodies: bool = True) -> Record:
         value: what is stored.
         bodies: False where `value` is a header alone.
     """
-    if len(value) < HEADER.size or value[0] != _FORMAT:
-        return Record(key, "", 0, EPOCH, EPOCH, None, None)
-    _, version, created, updated, expires, length = HEADER.unpack_from(value)
+    header = read_header(value)
+    if header is None:
+        # No JSON begins with a NUL; behind it the bytes are kept, should the entry be touched.
+        foreign = "\0" + value.decode("utf-8", "surrogateescape") if bodies else None
+        return Record(key, foreign, 0, EPOCH, EPOCH, None, None)
+    version, created, updated, expires, length = header
     start = HEADER.size + length
     body = metadata = None
     if bodies:
         # A body that is no UTF-8 must fail when it is decoded, and stay as it is when its entry is touched.
         body = value[start:].decode("utf-8", "surrogateescape")
-        metadata = value[HEADER.size : start].decode("utf-8", "surrogateescape") if length else None
+        metadata = decoded(value[HEADER.size : start])
     return Record(
         key,
         body,
@@ -117,9 +121,25 @@ def unpack(key: str, value: bytes, *, bodies: bool = True) -> Record:
     )
 
 
+def read_header(value: bytes) -> tuple[int, int, int, int, int] | None:
+    """Version, created_at, updated_at, expires_at and the bytes of metadata; None where agentmem did not write them."""
+    if len(value) < HEADER.size:
+        return None
+    form, *numbers = HEADER.unpack_from(value)
+    version, created, updated, expires, length = numbers
+    if form != _FORMAT or max(version, created, updated, expires) > _LARGEST:
+        return None
+    return version, created, updated, expires, length
+
+
 def encoded(text: str | None) -> bytes:
     """A body or metadata as it is stored."""
     return (text or "").encode("utf-8", "surrogateescape")
+
+
+def decoded(metadata: bytes) -> str | None:
+    """Metadata as `unpack` has it: what is no UTF-8 must fail when it is decoded as JSON, not before."""
+    return metadata.decode("utf-8", "surrogateescape") or None
 
 
 def lexical_range(pattern: Pattern, after: Position | None = None, *, descending: bool = False) -> tuple[bytes, bytes]:

@@ -7,15 +7,27 @@ from typing import Any, Final
 
 import msgspec
 
+from agentmem.errors import ValueTooLarge
+
+LARGEST_BYTES: Final = 512 * 1024 * 1024
+"""Redis ends the connection of who sends a longer argument (`proto-max-bulk-len`)."""
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
 def pack(parts: Any) -> bytes:
-    """Lists, integers and text. Lua knows bytes alone, and `cmsgpack` no type for them but that of text."""
+    """Lists, integers and text. Lua knows bytes alone, and `cmsgpack` no type for them but that of text.
+
+    Raises:
+        ValueTooLarge: they are more than a server takes at once.
+    """
     try:
-        return _encode(parts)
+        packed = _encode(parts)
     except UnicodeEncodeError:  # a stored body that is no UTF-8, which goes back as it came
-        return _encode(_raw(parts))
+        packed = _encode(_raw(parts))
+    if len(packed) > LARGEST_BYTES:
+        raise ValueTooLarge("batch", len(packed), LARGEST_BYTES)
+    return packed
 
 
 def _raw(part: Any) -> Any:

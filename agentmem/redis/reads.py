@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.entries import Record
+from agentmem.errors import PermissionDenied, Unavailable
 from agentmem.evaluation import matches
+from agentmem.keys import Pattern
 from agentmem.plan import from_microseconds, microseconds
 from agentmem.redis import scripts
 from agentmem.redis.layout import HEADER, Layout, Place, lexical_range, says_it_all, unpack
@@ -15,7 +17,6 @@ from agentmem.redis.packing import pack
 from agentmem.repository import Position, Query, Slice
 
 if TYPE_CHECKING:
-    from agentmem.keys import Pattern
     from agentmem.redis.servers import Servers
 
 PIECE: Final = 1_000
@@ -85,17 +86,15 @@ class Reads:
 
     def count(self, partition: str, query: Query) -> int:
         """As the port says: by the index alone where a prefix says it all."""
-        place = self._layout.place(partition)
-        if query.where is not None or not says_it_all(query.pattern):
-            bodies = query.where is not None
-            return sum(len(records) for records, _ in self._pieces(place, query, None, PIECE, bodies=bodies))
-        bounds = lexical_range(query.pattern)
-        below = b"1" if query.pattern.is_below else b""
-        while True:
-            found = self._servers.run(place, scripts.COUNT, *bounds, query.pattern.prefix.encode(), below)
+        place, pattern = self._layout.place(partition), query.pattern
+        if query.where is None and says_it_all(pattern):
+            arguments = (*lexical_range(pattern), pattern.prefix.encode(), b"1" if pattern.is_below else b"")
+            while (found := self._servers.run(place, scripts.COUNT, *arguments)) < 0 and self._clear(place):
+                pass
             if found >= 0:
                 return int(found)
-            self._clear(place)
+        bodies = query.where is not None
+        return sum(len(records) for records, _ in self._pieces(place, query, None, PIECE, bodies=bodies))
 
     def measure(self, place: Place, pattern: Pattern | None = None) -> tuple[int, int, int]:
         """Living and expired entries, and the bytes of the living; where a pattern says which, in pieces."""
@@ -103,7 +102,8 @@ class Reads:
             found = self._servers.run(place, scripts.MEASURE)
             if found[0] >= 0:
                 return found[0], found[1], found[2]
-            self._clear(place)
+            if not self._clear(place):
+                pattern = Pattern.under("")
         totals, after = [0, 0, 0], None
         while True:
             *figures, last = self._servers.run(place, scripts.MEASURE, *lexical_range(pattern, after), PIECE)
@@ -144,10 +144,18 @@ class Reads:
             records = [record for record in again if query.where is not None and matches(query.where, record)]
         return removed
 
-    def _clear(self, place: Place) -> None:
-        """Take what has expired out of a partition's books, where there is too much of it to count around."""
-        while self._write(place, scripts.PURGE, PIECE) == PIECE:
-            pass
+    def _clear(self, place: Place) -> bool:
+        """Take what has expired out of a partition's books, where there is too much of it to count around.
+
+        Returns:
+            False for who may only read, on a replica or by an ACL.
+        """
+        try:
+            while self._write(place, scripts.PURGE, PIECE) == PIECE:
+                pass
+        except (Unavailable, PermissionDenied):
+            return False
+        return True
 
     def _drop(self, place: Place, keys: list[str], versions: list[int] | None = None) -> tuple[int, list[str]]:
         packed = b"" if versions is None else pack(versions)

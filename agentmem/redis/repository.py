@@ -13,7 +13,7 @@ from agentmem.entries import Partition, Problem, Record, Stats
 from agentmem.keys import Pattern
 from agentmem.plan import from_microseconds
 from agentmem.redis import information, scripts, verification
-from agentmem.redis.layout import Layout, Place
+from agentmem.redis.layout import VERSION, Layout, Place
 from agentmem.redis.reads import PIECE, Reads
 from agentmem.redis.servers import Servers
 from agentmem.redis.writes import Writes
@@ -39,6 +39,7 @@ class RedisRepository(Repository):
         self.location = location
         self.layout = layout
         self.servers = servers
+        self._wait_replicas = replicas[0]
         self._writes = Writes(servers, layout, max_value_bytes, replicas)
         self._reads = Reads(servers, layout, self._writes.write)
         self.fetch_one = self._reads.fetch_one  # type: ignore[method-assign]  # a call less on the hottest path
@@ -69,7 +70,8 @@ class RedisRepository(Repository):
             names = [partition]
             figures = [self._reads.measure(self.layout.place(partition), pattern)]
         counts = {name: living for name, (living, _, _) in zip(names, figures, strict=True)}
-        version, server = information.server(self.servers)
+        version, account = information.server(self.servers)
+        server = {"layout": VERSION, "wait_replicas": self._wait_replicas, **account}
         dead, size = (sum(figure[column] for figure in figures) for column in (1, 2))
         return Stats(sum(counts.values()), dead, size, counts, self.name, version, server)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,8 +54,8 @@ class Servers(ABC):
         return self.read(place.meta, lambda link: link.run(script, place, *arguments))
 
     def tell(self, key: bytes, *command: Any) -> Any:
-        """The answer to one command that writes, and may be sent again by whoever gets no answer."""
-        return self.write(key, lambda link: link.ask(*command))
+        """The answer to one command that writes what it would write again: so it may be sent again, as if it read."""
+        return self.ask(key, *command)
 
     @abstractmethod
     def each(self) -> Iterator[Connections[Link]]:
@@ -121,7 +120,6 @@ class ClusterServers(Servers):
         self._own = own
         self._pool = pool
         self._nodes: dict[tuple[str, int], OwnConnections] = {}
-        self._lock = threading.Lock()
 
     def read(self, key: bytes, work: Callable[[Link], T]) -> T:
         return self._routed(key, lambda node, then: node.read(then), work)
@@ -130,6 +128,7 @@ class ClusterServers(Servers):
         return self._routed(key, lambda node, then: node.write(then), work)
 
     def each(self) -> Iterator[Connections[Link]]:
+        self._learn()  # no call about a key would notice that another node took over
         for node in self._cluster.get_primaries():
             yield self._at(node.host, int(node.port))
 
@@ -163,11 +162,17 @@ class ClusterServers(Servers):
         raise Unavailable("the slot moved again and again: the cluster is being resharded")
 
     def _owner(self, slot: int) -> OwnConnections:
-        try:
-            node: ClusterNode = self._cluster.nodes_manager.get_node_from_slot(slot)
-        except (RedisError, RedisClusterException) as error:
-            raise errors.translate(error, uncertain=False) from error
-        return self._at(node.host, int(node.port))
+        """By the map as it is; one that does not know the slot is out of date.
+
+        The map is replaced as a whole when it changes. redis-py reads it under a lock, which a fork might find taken.
+        """
+        for look_again in (True, False):
+            nodes: list[ClusterNode] | None = self._cluster.nodes_manager.slots_cache.get(slot)
+            if nodes:
+                return self._at(nodes[0].host, int(nodes[0].port))
+            if look_again:
+                self._learn()
+        raise Unavailable(f"no node of the cluster serves slot {slot}")
 
     def _learn(self) -> None:
         try:
@@ -176,12 +181,12 @@ class ClusterServers(Servers):
             raise errors.translate(error, uncertain=False) from error
 
     def _at(self, host: str, port: int) -> OwnConnections:
-        with self._lock:
-            found = self._nodes.get((host, port))
-            if found is None:
-                found = OwnConnections(lambda: self._open_one(host, port), **self._pool)
-                self._nodes[host, port] = found
-            return found
+        found = self._nodes.get((host, port))
+        if found is None:
+            # Without a lock, for the sake of forks: the first of several threads wins, and nothing was opened yet.
+            made = OwnConnections(lambda: self._open_one(host, port), **self._pool)
+            found = self._nodes.setdefault((host, port), made)
+        return found
 
 
 def _asking(work: Callable[[Link], T]) -> Callable[[Link], T]:

@@ -9,7 +9,7 @@ from agentmem.entries import Problem
 from agentmem.inspection import problems_of
 from agentmem.plan import microseconds
 from agentmem.redis import scripts
-from agentmem.redis.layout import HEADER, Layout, Place, unpack
+from agentmem.redis.layout import HEADER, Layout, Place, read_header, unpack
 
 if TYPE_CHECKING:
     from agentmem.pool.connections import Connections
@@ -63,7 +63,8 @@ def _body_size(row: tuple[Any, ...]) -> int:
     _, value, _, size = row
     if value is None:
         return int(size or 0)
-    return len(value) - HEADER.size - HEADER.unpack_from(value)[-1] if len(value) >= HEADER.size else 0
+    header = read_header(value)
+    return 0 if header is None else max(0, len(value) - HEADER.size - header[-1])
 
 
 def _entry(partition: str, row: tuple[Any, ...], now: int) -> Iterator[Problem]:
@@ -87,8 +88,14 @@ def _strays(connections: Connections[Link], layout: Layout, partitions: set[str]
     cursor: bytes | int = 0
     while True:
         cursor, names = connections.read(_asking(b"SCAN", cursor, b"MATCH", layout.everything, b"COUNT", PIECE))
+        entries = []
         for name in names:
-            yield from _stray(connections, layout, name, partitions)
+            partition, kind, key = layout.parse(name)
+            if kind == b"e":
+                entries.append((name, partition, key))
+            elif kind == b"m" and not key and partition not in partitions:
+                yield Problem("orphan", partition, None, "a partition that is not registered")
+        yield from _unlisted(connections, layout, entries)
         if int(cursor) == 0:
             return
 
@@ -97,12 +104,13 @@ def _asking(*command: Any) -> Callable[[Link], Any]:
     return lambda link: link.ask(*command)
 
 
-def _stray(connections: Connections[Link], layout: Layout, name: bytes, partitions: set[str]) -> Iterator[Problem]:
-    partition, kind, key = layout.parse(name)
-    if kind == b"m" and partition not in partitions:
-        yield Problem("orphan", partition, None, "a partition that is not registered")
-    if kind == b"e":
-        listing = layout.place(partition).listing
-        listed, there = connections.read(lambda link: link.ask_all([(b"ZSCORE", listing, key), (b"EXISTS", name)]))
-        if listed is None and there:
+def _unlisted(
+    connections: Connections[Link], layout: Layout, entries: list[tuple[bytes, str, bytes]]
+) -> Iterator[Problem]:
+    commands: list[tuple[Any, ...]] = []
+    for name, partition, key in entries:
+        commands += (b"ZSCORE", layout.place(partition).listing, key), (b"EXISTS", name)
+    answers = connections.read(lambda link: link.ask_all(commands)) if commands else []
+    for (_, partition, key), listed, there in zip(entries, answers[::2], answers[1::2], strict=True):
+        if listed is None and there == 1:
             yield Problem("orphan", partition, key.decode("utf-8", "replace"), "an entry that the index does not hold")

@@ -22,7 +22,7 @@ from agentmem.entries import Record
 from agentmem.errors import NamespaceError, Unavailable, VersionConflict
 from agentmem.plan import Context, from_microseconds, microseconds, plan
 from agentmem.redis import scripts
-from agentmem.redis.layout import Layout, Place, encoded, unpack
+from agentmem.redis.layout import Layout, Place, decoded, encoded, unpack
 from agentmem.redis.packing import pack
 from agentmem.retry import rounds
 from agentmem.ttl import KEEP
@@ -73,7 +73,8 @@ class Writes:
         def work(link: Link) -> Any:
             answer = link.write(script, place, *arguments)
             number, seconds = self._replicas
-            if number:
+            # A script begins its answer with 0 or less where it has written nothing.
+            if number and (answer[0] if isinstance(answer, list) else answer) > 0:
                 link.await_replicas(number, seconds)
             return answer
 
@@ -150,7 +151,7 @@ class Writes:
         *stamps, body, metadata = answer[1:]
         text = body.decode()
         value = int(text) if text.lstrip("-").isdigit() else float(text)
-        return Outcome(value, _record(command.key, text, metadata.decode() or None, stamps))
+        return Outcome(value, _record(command.key, text, decoded(metadata), stamps))
 
     def _put_many(self, partition: str, place: Place, puts: list[PutCommand]) -> list[Outcome]:
         flat = [part for put in puts for part in (put.key, put.body, put.metadata or "")]

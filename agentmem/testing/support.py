@@ -1,7 +1,8 @@
-"""What the tests of the contract share: waiting for a condition, threads that start together, exact comparison."""
+"""What the tests of the contract share: waiting for a condition, threads that start together, interrupts, equality."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,6 +77,65 @@ def _join(threads: list[threading.Thread], timeout: float) -> None:
     stuck = [thread.name for thread in threads if thread.is_alive()]
     if stuck:
         raise AssertionError(f"{len(stuck)} of {len(threads)} threads still run after {timeout} s: a deadlock?")
+
+
+def interrupt(call: Callable[[], object], step: int) -> bool:
+    """Make the call, and raise KeyboardInterrupt where the interpreter looks for the step-th time for a signal.
+
+    It looks when a function begins and when a built-in one has returned.
+
+    Returns:
+        Whether the call came so far.
+    """
+    looked = 0
+
+    def look(_frame: object, event: str, _argument: object) -> None:
+        nonlocal looked
+        if event in {"call", "c_return"}:
+            looked += 1
+            if looked == step:
+                raise KeyboardInterrupt
+
+    sys.setprofile(look)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return looked >= step
+
+
+def interrupt_everywhere(memory: Memory, call: Callable[[], object], *, every: int = 1) -> int:
+    """Interrupt a call at every step of it, and each time use the memory in another thread.
+
+    Args:
+        memory: best with one connection, so that one that is not given back is missed.
+        call: what to interrupt.
+        every: look at each so many'th step alone, of a call that has very many.
+
+    Returns:
+        How many steps there were.
+
+    Raises:
+        AssertionError: after an interrupt the memory could not be used.
+    """
+    step = 0
+    results: list[Any] = []
+
+    def elsewhere() -> None:
+        memory.put("after", step)
+        results.append(memory.get("after"))
+
+    reached = True
+    while reached:
+        step += every
+        reached = interrupt(call, step)
+        thread = threading.Thread(target=elsewhere, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert results[-1:] == [step], f"stuck after an interrupt at step {step}"
+    return step
 
 
 def exactly(value: Any) -> str:

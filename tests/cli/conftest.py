@@ -1,7 +1,8 @@
-"""The command on a SQLite file of its own, run in this process or in a real one."""
+"""The command on a store of its own, run in this process or in a real one."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sqlite3
@@ -17,19 +18,21 @@ from typer.testing import CliRunner, Result
 
 import agentmem
 from agentmem.cli.app import app
+from agentmem.testing.redis_harness import RedisHarness
 
 if TYPE_CHECKING:
     from agentmem.memory import Memory
+    from agentmem.testing.servers import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
 class Shell:
-    """Runs `agentmem` with $AGENTMEM_URL set to a fresh SQLite file.
+    """Runs `agentmem` with $AGENTMEM_URL set to a fresh store.
 
     Attributes:
-        url: of that file.
+        url: of that store.
         env: what processes get in addition.
     """
 
@@ -69,7 +72,10 @@ class Shell:
         return agentmem.connect(self.url)
 
     def corrupt(self, key: str) -> None:
-        """Replace a stored value by JSON whose number no float can hold."""
+        """Replace a stored value by what no JSON is, or on SQLite by JSON whose number no float can hold."""
+        if not self.url.startswith("sqlite"):
+            RedisHarness(self.url).corrupt("default", key)
+            return
         with closing(sqlite3.connect(self.path)) as database, database:
             database.execute("UPDATE memory_entries SET body = ? WHERE key = ?", ("[1e999]", key))
 
@@ -83,9 +89,35 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """The command on an empty store; nothing of the user's environment reaches it."""
+def sqlite_shell(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """The command on an empty SQLite file; nothing of the user's environment reaches it."""
     for name in [name for name in os.environ if name.startswith("AGENTMEM_")]:
         monkeypatch.delenv(name)
     env = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), "PYTHONPATH": str(ROOT)}
-    return Shell(f"sqlite:///{tmp_path / 'memory.db'}", env)
+    return Shell(sqlite_url, env)
+
+
+@pytest.fixture
+def redis_shell(sqlite_shell: Shell, redis_url: str) -> Shell:
+    """The command on an empty store in Redis."""
+    return dataclasses.replace(sqlite_shell, url=redis_url)
+
+
+@pytest.fixture
+def own_redis_shell(sqlite_shell: Shell, disposable_redis_server: RedisServer) -> Shell:
+    """The command on an empty store of a server with known settings, which a test may change."""
+    disposable_redis_server.start()
+    return dataclasses.replace(sqlite_shell, url=disposable_redis_server.new_store())
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def each_shell(request: pytest.FixtureRequest) -> Shell:
+    """The command on each of the two kinds of backends."""
+    shell: Shell = request.getfixturevalue(f"{request.param}_shell")
+    return shell
+
+
+@pytest.fixture
+def shell(sqlite_shell: Shell) -> Shell:
+    """The command on an empty store; a module whose tests are for every backend takes `each_shell` in its place."""
+    return sqlite_shell

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agentmem.redis.layout import VERSION
 from agentmem.sql.schema import HEAD
+from agentmem.testing.redis_server import key_prefix
 
 if TYPE_CHECKING:
+    from agentmem.testing.servers import RedisServer
     from tests.cli.conftest import Shell
 
 
@@ -93,3 +96,33 @@ def test_a_server_that_was_not_set_up_is_exit_5_and_names_the_command(shell: She
     assert shell.ok("db", "upgrade") == f"{HEAD}\n"
     shell.ok("put", "k", "1")
     assert shell.json("doctor", "--verify")["store"]["backend"] == "postgresql"
+
+
+def test_on_redis_upgrade_makes_the_store(redis_shell: Shell) -> None:
+    shell = redis_shell
+    assert shell.ok("db", "current") == "none\n"
+    text = shell.fails(5, "db", "check")
+    assert "there is no store below" in text
+    assert "run `agentmem db upgrade --url redis://:***@" in text
+    for _ in range(2):
+        assert shell.ok("db", "upgrade") == f"layout {VERSION}: Redis has nothing to migrate\n"
+    assert shell.json("db", "upgrade", VERSION) == shell.json("db", "current") == {"revision": VERSION}
+    assert shell.ok("db", "current") == f"layout {VERSION}\n"
+    assert shell.ok("db", "check") == "the schema is up to date\n"
+
+
+def test_a_store_on_redis_of_a_newer_version_is_exit_5(redis_shell: Shell, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.set(f"{key_prefix(redis_shell.url)}:layout", "99")
+    for words in (["get", "k"], ["put", "k", "2"], ["db", "check"], ["db", "upgrade"], ["stats"]):
+        assert redis_shell.fails(5, *words).endswith("has layout '99', agentmem here '1': upgrade agentmem")
+    assert redis_shell.json("db", "current") == {"revision": "99"}
+    report = json.loads(redis_shell("doctor", "--json").stdout)
+    assert (report["ok"], report["store"]["layout"]) == (False, "99")
+    assert report["problems"][0]["type"] == "SchemaMismatch"
+
+
+@pytest.mark.parametrize("words", [["upgrade", "0001"], ["downgrade", "base"], ["stamp", HEAD], ["sql"]])
+def test_what_redis_has_not_is_exit_2(redis_shell: Shell, words: list[str]) -> None:
+    assert "redis" in redis_shell.fails(2, "db", *words).lower()
+    assert redis_shell.ok("db", "current") == "none\n"

@@ -8,11 +8,15 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
+from agentmem.cli.doctor import Diagnosis, note_durability
+from agentmem.redis.layout import VERSION
 from agentmem.sql.schema import HEAD
+from agentmem.testing.redis_server import key_prefix
 
 if TYPE_CHECKING:
-    import pytest
-
+    from agentmem.testing.servers import RedisServer
     from tests.cli.conftest import Shell
 
 
@@ -27,7 +31,7 @@ def test_a_store_that_is_well(shell: Shell) -> None:
     assert 0 <= report["store"]["round_trip_ms"] < 10_000
     assert abs(report["store"]["clock_difference_ms"]) < 1000
     assert report["versions"]["python"] == platform.python_version()
-    assert all(report["versions"][name] for name in ("agentmem", "sqlalchemy", "psycopg", "sqlite"))
+    assert all(report["versions"][name] for name in ("agentmem", "sqlalchemy", "psycopg", "redis", "hiredis", "sqlite"))
 
 
 def test_in_words(shell: Shell) -> None:
@@ -87,3 +91,90 @@ def test_verify_looks_into_the_books(shell: Shell) -> None:
     result = shell("doctor", "--verify", "--json")
     assert result.exit_code == 1
     assert [problem["type"] for problem in json.loads(result.stdout)["problems"]] == ["corrupt_value"]
+
+
+DURABILITY = {
+    "role": "master",
+    "appendonly": True,
+    "appendfsync": "everysec",
+    "save": "",
+    "maxmemory_bytes": 0,
+    "maxmemory_policy": "noeviction",
+    "connected_replicas": 0,
+    "min_replicas_to_write": 0,
+}
+
+
+def test_redis_tells_its_layout_and_how_durable_it_is(own_redis_shell: Shell) -> None:
+    own_redis_shell.ok("put", "k", "1")
+    report = own_redis_shell.json("doctor", "--verify")
+    assert (report["ok"], report["problems"], report["warnings"]) == (True, [], [])
+    store = report["store"]
+    assert (store["layout"], store["backend"], store["entries"]) == (VERSION, "redis", 1)
+    assert DURABILITY.items() <= store.items()
+    lines = own_redis_shell.ok("doctor").splitlines()
+    assert "store appendfsync\teverysec" in lines
+    assert "store save\tnone" in lines
+    assert lines[-1] == "verdict\tall is well"
+
+
+def test_it_writes_nothing_to_redis_and_tells_the_durability_all_the_same(
+    own_redis_shell: Shell, disposable_redis_server: RedisServer
+) -> None:
+    report = own_redis_shell.json("doctor")
+    assert (report["ok"], report["store"]["layout"]) == (True, None)
+    assert report["store"]["state"] == "not set up yet, the first use does it"
+    assert DURABILITY.items() <= report["store"].items()
+    with disposable_redis_server.client() as client:
+        assert list(client.scan_iter(f"{key_prefix(own_redis_shell.url)}*")) == []
+
+
+def test_a_redis_that_forgets_is_warned_about(own_redis_shell: Shell, disposable_redis_server: RedisServer) -> None:
+    with disposable_redis_server.client() as client:
+        client.config_set("maxmemory-policy", "volatile-ttl")
+        client.config_set("appendonly", "no")
+    for _ in range(2):  # before there is a store, and afterwards
+        lines = own_redis_shell.ok("doctor").splitlines()
+        assert "warning\tappendonly is off, and so are snapshots: a restart of the server loses everything" in lines
+        assert any(line.startswith("warning\tmaxmemory-policy is volatile-ttl") for line in lines)
+        assert lines[-1] == "verdict\tit works, but mind the warnings"
+        own_redis_shell.ok("db", "upgrade")
+
+
+def test_the_nodes_of_a_cluster_are_told_apart_where_they_differ() -> None:
+    nodes = [{"appendonly": True, "appendfsync": each, "connected_replicas": 1} for each in ("everysec", "no")]
+    found = Diagnosis({})
+    note_durability({"wait_replicas": 1, "nodes": nodes, "warnings": ["appendfsync is no"]}, found)
+    assert found.store == {
+        "appendonly": True,
+        "appendfsync": ["everysec", "no"],
+        "connected_replicas": 1,
+        "wait_replicas": 1,
+    }
+    assert found.warnings == ["appendfsync is no"]
+
+
+def test_a_redis_that_does_not_tell_its_settings(own_redis_shell: Shell, disposable_redis_server: RedisServer) -> None:
+    with disposable_redis_server.client() as client:
+        client.acl_setuser("agent", enabled=True, passwords="+word", keys="*", commands=["+@all", "-config"])
+    own_redis_shell.url = f"redis://agent:word@{own_redis_shell.url.rpartition('@')[2]}"
+    own_redis_shell.ok("put", "k", "1")
+    assert own_redis_shell.json("doctor")["store"]["appendfsync"] == "unknown: the server refuses CONFIG GET"
+
+
+def test_verify_looks_into_the_books_of_redis(redis_shell: Shell) -> None:
+    redis_shell.ok("put", "k", "1")
+    redis_shell.corrupt("k")
+    result = redis_shell("doctor", "--verify", "--json")
+    assert result.exit_code == 1
+    assert [problem["type"] for problem in json.loads(result.stdout)["problems"]] == ["corrupt_value"]
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@127.0.0.1:1", "redis+cluster://:hunter2@127.0.0.1:1"])
+def test_a_redis_that_does_not_answer(shell: Shell, url: str) -> None:
+    shell.url = url
+    result = shell("doctor", "--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "hunter2" not in result.stdout
+    assert json.loads(result.stdout)["problems"][0]["type"] == "Unavailable"
+    assert "hunter2" not in shell.fails(4, "db", "upgrade")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,22 +91,35 @@ def test_an_error_is_one_line_whatever_the_argument_holds(shell: Shell) -> None:
     [
         ("mongodb://localhost/x", "mongodb"),
         ("nonsense", "nonsense"),
+        ("redis://127.0.0.1:1?frob=1", "frob"),
+        ("redis://127.0.0.1:1/one", "a database of Redis is a number"),
     ],
 )
 def test_a_url_that_is_none_of_ours(shell: Shell, url: str, message: str) -> None:
     assert message in shell.fails(2, "get", "k", "--url", url)
 
 
-def test_a_server_that_does_not_answer_is_exit_4(shell: Shell) -> None:
-    url = f"postgresql://agent:{SECRET}@127.0.0.1:1/x"
+def test_a_driver_that_is_not_installed_is_exit_2(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "redis" or name.startswith("agentmem.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    for words in (["get", "k"], ["db", "current"], ["db", "upgrade"]):
+        assert "install the extra `redis`" in shell.fails(2, *words, "--url", "redis://127.0.0.1:1")
+    assert "install the extra `redis`" in shell("doctor", "--url", "redis://127.0.0.1:1").stdout
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "redis"])
+def test_a_server_that_does_not_answer_is_exit_4(shell: Shell, scheme: str) -> None:
+    url = f"{scheme}://agent:{SECRET}@127.0.0.1:1" + ("/x" if scheme == "postgresql" else "")
     result = shell("get", "k", "--url", url, "--json")
     assert (result.exit_code, result.stdout) == (4, "")
     assert json.loads(result.stderr)["error"]["type"] == "Unavailable"
     assert SECRET not in result.output
 
 
-def test_no_password_is_shown_wherever_a_url_was_typed(shell: Shell) -> None:
-    url = f"postgresql://agent:{SECRET}@127.0.0.1:1/x?password={SECRET}"
+@pytest.mark.parametrize("scheme", ["postgresql", "rediss"])
+def test_no_password_is_shown_wherever_a_url_was_typed(shell: Shell, scheme: str) -> None:
+    url = f"{scheme}://agent:{SECRET}@127.0.0.1:1/x?password={SECRET}"
     for words in (
         ["get", "k", url],
         [url],

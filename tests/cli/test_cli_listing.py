@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def shell(each_shell: Shell) -> Shell:
+    """On every backend."""
+    return each_shell
+
+
+@pytest.fixture
 def filled(shell: Shell) -> Shell:
     for number in range(5):
         shell.ok("put", f"job/{number}", json.dumps({"score": number / 4}))

@@ -106,7 +106,8 @@ def test_the_question_is_answered_on_a_terminal(shell: Shell) -> None:
 
 def test_help_needs_no_database_and_no_migrations(shell: Shell) -> None:
     program = (
-        "import sys, agentmem.cli.app; print(sorted({'sqlalchemy', 'alembic', 'psycopg', 'rich'} & set(sys.modules)))"
+        "import sys, agentmem.cli.app; print(sorted({'sqlalchemy', 'alembic', 'psycopg', 'redis', 'rich'}"
+        " & set(sys.modules)))"
     )
     env = {**os.environ, **shell.env}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, check=True, text=True)

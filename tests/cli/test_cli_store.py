@@ -10,7 +10,14 @@ import pytest
 from agentmem.testing.support import SHORT, eventually
 
 if TYPE_CHECKING:
+    from agentmem.testing.servers import RedisServer
     from tests.cli.conftest import Shell
+
+
+@pytest.fixture
+def shell(each_shell: Shell) -> Shell:
+    """On every backend."""
+    return each_shell
 
 
 @pytest.fixture
@@ -27,10 +34,26 @@ def test_stats(filled: Shell) -> None:
     stats = filled.json("stats")
     assert list(stats)[:4] == ["entries", "expired_pending", "value_bytes", "partitions"]
     assert (stats["entries"], stats["partitions"]) == (3, {"default": 2, "odd name\t": 1})
-    assert stats["backend"] == "sqlite"
+    assert filled.url.startswith(stats["backend"] + ":")
     lines = dict(line.split("\t", 1) for line in filled.ok("stats").splitlines())
     assert lines["entries"] == "3"
     assert lines['partition "odd name\\t"'] == "1"
+
+
+def test_stats_say_aloud_what_a_crash_of_redis_costs(own_redis_shell: Shell) -> None:
+    server = own_redis_shell.json("stats")["server"]
+    assert (server["layout"], server["appendonly"], server["appendfsync"]) == ("1", True, "everysec")
+    assert (server["maxmemory_policy"], server["connected_replicas"], server["wait_replicas"]) == ("noeviction", 0, 0)
+    assert server["warnings"] == []
+    assert "warning" not in own_redis_shell.ok("stats")
+
+
+def test_stats_warn_line_by_line(own_redis_shell: Shell, disposable_redis_server: RedisServer) -> None:
+    with disposable_redis_server.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("appendfsync", "no")
+    warnings = [line for line in own_redis_shell.ok("stats").splitlines() if line.startswith("warning\t")]
+    assert [line.split()[1] for line in warnings] == ["appendfsync", "maxmemory-policy"]
 
 
 def test_partitions(filled: Shell) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "backends").glob("*.md"))]
+PAGES = [ROOT / "README.md", *GUIDES]
 PYTHON_PAGES = [page for page in PAGES if "```python" in page.read_text()]
 # The manual of the command has a test of its own, in tests/cli.
 SESSION_PAGES = [page for page in PAGES if page.name != "cli.md" and "```console" in page.read_text()]
@@ -49,6 +50,10 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder)}
 
 
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
 def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     done = subprocess.run(
         command,
@@ -63,14 +68,14 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     return done.stdout + (f"[exit code {done.returncode}]\n" if done.returncode else "")
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if PYTHON.search(page.read_text())], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(page.read_text())], ids=name_of)
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     text = page.read_text()
     env = environment(tmp_path)
     if "DATABASE_URL" in text:
         env["DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    if "REDIS_URL" in text:
+        env["REDIS_URL"] = request.getfixturevalue("redis_client_url")
     for name, content in files_of(text).items():
         (tmp_path / name).write_text(content)
     (tmp_path / page.name).write_text(script_of(text))
@@ -78,7 +83,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, request: pytest.F
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PYTHON_PAGES if "# test_" in page.read_text()], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [page for page in PYTHON_PAGES if "# test_" in page.read_text()], ids=name_of)
 def test_the_test_files_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     files = files_of(page.read_text())
     for name, content in files.items():
@@ -91,7 +96,7 @@ def test_the_test_files_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     assert "[exit code" not in output, output
 
 
-@pytest.mark.parametrize("page", SESSION_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", SESSION_PAGES, ids=name_of)
 def test_the_sessions_of_a_page_run(page: Path, tmp_path: Path) -> None:
     env = environment(tmp_path)
     for session in CONSOLE.findall(page.read_text()):
@@ -112,6 +117,23 @@ def test_every_link_inside_of_the_project_leads_somewhere() -> None:
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())]
     assert links
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_link_to_a_heading_finds_it() -> None:
+    links = [
+        (page, file, anchor)
+        for page in PAGES
+        for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text())
+    ]
+    assert links
+    targets = [(page.name, file, anchor, page.parent / file if file else page) for page, file, anchor in links]
+    assert [link for *link, target in targets if link[-1] not in anchors_of(target.read_text())] == []
+
+
+def anchors_of(page: str) -> set[str]:
+    """The headings, as GitHub makes anchors of them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def test_the_commands_for_make_are_in_the_makefile() -> None:

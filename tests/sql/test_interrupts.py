@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import agentmem
 from agentmem.operations import Put
+from agentmem.testing.support import interrupt, interrupt_everywhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,57 +23,14 @@ CALLS: dict[str, Callable[[Memory], object]] = {
 }
 
 
-def interrupt(call: Callable[[], object], step: int) -> bool:
-    """Make the call, and raise KeyboardInterrupt where the interpreter looks for the step-th time for a signal.
-
-    It looks when a function begins and when a built-in one has returned.
-
-    Returns:
-        Whether the call came so far.
-    """
-    looked = 0
-
-    def look(frame: object, event: str, argument: object) -> None:
-        nonlocal looked
-        if event in {"call", "c_return"}:
-            looked += 1
-            if looked == step:
-                raise KeyboardInterrupt
-
-    sys.setprofile(look)
-    try:
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-    return looked >= step
-
-
 # Python ignores, and reports, what is raised while an object is finalised: some steps are there.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_an_interrupt_at_any_step_leaves_nothing_taken(url: str, name: str) -> None:
-    call = CALLS[name]
     with agentmem.connect(url, pool_size=1) as memory:
         for warm in CALLS.values():
             warm(memory)
-        step, results = 0, []
-
-        def elsewhere() -> None:
-            memory.put("after", step)
-            results.append(memory.get("after"))
-
-        while True:
-            step += 1
-            reached = interrupt(lambda: call(memory), step)
-            thread = threading.Thread(target=elsewhere)
-            thread.start()
-            thread.join(10)
-            assert results[-1:] == [step], f"stuck after an interrupt at step {step}"
-            if not reached:
-                break
-        assert step > 20
+        assert interrupt_everywhere(memory, lambda: CALLS[name](memory)) > 20
         assert memory.check() == []
 
 

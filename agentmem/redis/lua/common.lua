@@ -8,19 +8,33 @@ local INDEX, EXPIRY, SIZES, ENTRY = BASE .. 'k', BASE .. 'x', BASE .. 's', BASE 
 local HEADER, HEADER_SIZE = '>BI8I8I8I8I2', 35
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
+
+-- While a slot moves, neither node has all of it: one lets no script touch what has left it, in the middle if need be, and
+-- for the other what has not come is not there. Both show by refusing two keys at once that nobody has.
+if #KEYS > 1 and redis.pcall('MGET', BASE .. '-', BASE .. '--').err then
+  return redis.error_reply('TRYAGAIN the slot is on its way to another node')
+end
+
 local grown = 0 -- bytes of all bodies, those expired and still in the index included
 
--- The header of a living entry, or nil.
+-- The header of a living entry, or nil. What agentmem did not write has version 0 and no size (`unpack` in layout.py).
+local LARGEST = 9007199254740991 -- versions and times in microseconds are below 2^53, which a double holds exactly
 local function head(key)
   local text = call('GETRANGE', ENTRY .. key, 0, HEADER_SIZE - 1)
   if text == '' then return nil end
-  local _, version, created, updated, expires, metadata = struct.unpack(HEADER, text)
-  if expires > 0 and expires <= now then return nil end
-  return {version = version, created = created, updated = updated, expires = expires, metadata = metadata}
+  if #text == HEADER_SIZE then
+    local format, version, created, updated, expires, metadata = struct.unpack(HEADER, text)
+    if format == 1 and math.max(version, created, updated, expires) <= LARGEST then
+      if expires > 0 and expires <= now then return nil end
+      return {version = version, created = created, updated = updated, expires = expires, metadata = metadata}
+    end
+  end
+  return {version = 0, created = now, updated = now, expires = 0, metadata = 0}
 end
 
 local function body_size(key, h)
-  return call('STRLEN', ENTRY .. key) - HEADER_SIZE - h.metadata
+  if h.version == 0 then return 0 end
+  return math.max(0, call('STRLEN', ENTRY .. key) - HEADER_SIZE - h.metadata)
 end
 
 -- From when on Redis lets nobody see the entry: it is dead when the clock, in milliseconds, is past this.
@@ -93,7 +107,12 @@ local function store(key, h, body, metadata, version, created, expires)
 end
 
 local function settle()
-  if grown ~= 0 then call('HINCRBY', META, 'bytes', grown) end
+  if grown == 0 then return end
+  if grown < 0 and call('EXISTS', INDEX) == 0 then
+    call('HDEL', META, 'bytes') -- whatever foreign hands or an eviction took before is forgotten with the rest
+  else
+    call('HINCRBY', META, 'bytes', grown)
+  end
 end
 
 -- The partition's policy; nil where there is no such partition and none shall be made.

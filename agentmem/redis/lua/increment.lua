@@ -9,12 +9,16 @@ local UNDECIDED = {CONFLICT}
 local h = head(key)
 local metadata, text = '', initial
 if h then
-  if body_size(key, h) > 32 then return UNDECIDED end
+  if h.version == 0 or body_size(key, h) > 32 then return UNDECIDED end
   local rest = call('GETRANGE', ENTRY .. key, HEADER_SIZE, -1)
   metadata, text = string.sub(rest, 1, h.metadata), string.sub(rest, h.metadata + 1)
 end
 local is_int = string.match(text, '^-?%d+$')
-if not is_int and not string.match(text, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then return UNDECIDED end
+local is_number = is_int
+for _, rest in ipairs({'%.%d+', '[eE][+-]?%d+', '%.%d+[eE][+-]?%d+'}) do
+  is_number = is_number or string.match(text, '^-?%d+' .. rest .. '$')
+end
+if not is_number or string.match(text, '^-?0%d') then return UNDECIDED end
 local before, step = tonumber(text), tonumber(by)
 if not before then return UNDECIDED end
 local sum = before + step
