@@ -11,7 +11,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types imports drift check coverage integration test-containers test-compose \
-	test-flaky report load bench wheel clean distclean
+	test-flaky report load bench bench-compare wheel clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ load: $(VENV)/.dev ## 64 threads in 4 processes on each backend, for a minute [A
 
 bench: $(VENV)/.dev ## Compare with the raw drivers, in one run [ARGS='postgresql --rounds 3']
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-compare: $(VENV)/.dev ## Fail where a ratio fell by more than 20 % since the stored run [ARGS='redis --save']
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it, into dist/
 	@$(BIN)/python -m build --no-isolation

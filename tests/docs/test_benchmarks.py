@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import compare
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,3 +26,26 @@ def test_one_round_of_the_benchmarks(backend: str, tmp_path: Path) -> None:
     for name, by in {**result["operations_per_second"], **result["growth_seconds"]}.items():
         assert f"| {name} | " in done.stdout
         assert all(figure > 0 for figure in by.values())
+
+
+def test_a_ratio_that_fell_is_found_and_a_busy_moment_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {"get": 0.80, "put": 0.50}
+    assert compare.fallen({"get": 0.65, "put": 0.39}, before, 0.2) == ["put"]
+    assert compare.fallen({"get": 0.80}, before, 0.2) == ["put"]
+    runs = iter([{"get": 0.30, "put": 0.60}, {"get": 0.70, "put": 0.30}])
+    assert compare.best("sqlite", before, 0.2, lambda: next(runs)) == {"get": 0.70, "put": 0.60}
+    assert "measuring again: get" in capsys.readouterr().out
+    assert compare.best("sqlite", before, 0.2, lambda: {"get": 0.30, "put": 0.60})["get"] == 0.30
+
+
+def test_a_drop_fails_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = tmp_path / "baseline.json"
+    speed = {"get": {"raw": 10.0, "agentmem": 8.0}}
+    monkeypatch.setattr(compare, "measure", lambda backend, rounds: (speed, "1"))
+    words = ["sqlite", "--baseline", str(baseline)]
+    assert compare.main([*words, "--save"]) == 0
+    assert json.loads(baseline.read_text()) == {"sqlite": {"get": 0.8}}
+    assert compare.main(words) == 0
+    speed["get"]["agentmem"] = 6.0
+    assert compare.main(words) == 1
+    assert compare.main([*words, "--tolerance", "0.3"]) == 0
