@@ -160,10 +160,14 @@ def renew(names: Mapping[str, str]) -> str:
 
 
 def placeholders(names: Mapping[str, str]) -> str:
-    """Dead rows for keys that are missing, in the order of keys, so that all keys of a batch can be locked."""
+    """Dead rows for keys that are missing, and locks on those that are there, all in the order of keys.
+
+    With the locks taken later, a batch that holds a placeholder and wants a row would meet one that holds the row.
+    """
     return (
         f"{_INSERT} SELECT %(partition)s, k, 'null', NULL, 0, 'epoch', 'epoch', 'epoch' "
-        'FROM unnest(%(keys)s::text[]) AS k ORDER BY k COLLATE "C" ON CONFLICT DO NOTHING'
+        'FROM unnest(%(keys)s::text[]) AS k ORDER BY k COLLATE "C" '
+        "ON CONFLICT (partition, key) DO UPDATE SET key = EXCLUDED.key WHERE false"
     ).format_map(names)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from agentmem.commands import (
     Command,
     DeleteCommand,
@@ -16,6 +18,7 @@ from agentmem.commands import (
     plain_puts,
 )
 from agentmem.entries import Record
+from agentmem.errors import OutcomeUnknown
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
 from agentmem.sql.connections import JOINED, Words
@@ -115,7 +118,11 @@ class Batches:
         if not waited:
             return {}
         parameters = {"partition": partition, "keys": list(waited), "versions": list(waited.values())}
-        return dict(link.cursor.execute(self._renew, parameters).fetchall())
+        try:
+            return dict(link.cursor.execute(self._renew, parameters).fetchall())
+        except psycopg.Error as error:
+            # The rows are written: whoever heard that the call was not applied would write them again.
+            raise OutcomeUnknown(f"written, but perhaps not at its final version: {error}") from error
 
     def _stage(self, link: Link, partition: str, puts: Iterable[PutCommand], ttl: int) -> Any:
         with _Transaction(link):
@@ -148,7 +155,10 @@ class Batches:
     ) -> tuple[dict[str, Record], list[str], list[Any]]:
         """Lock the keys and read them, then the policy and the clock: one round trip, BEGIN included."""
         keys = list({command.key: None for command in commands})
-        created = list({c.key: None for c in commands if not isinstance(c, DeleteCommand | TouchCommand)})
+        # What is missing must be locked as well: another writer could put it, and be seen, before the rest of the batch
+        # is, which had found it missing. One key alone has one moment.
+        together = len(keys) > 1
+        created = list({c.key: None for c in commands if together or not isinstance(c, DeleteCommand | TouchCommand)})
         bodies = any(map(needs_body, commands))
         execute = link.raw.execute
         with link.raw.pipeline():

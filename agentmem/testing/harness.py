@@ -20,12 +20,14 @@ class Harness(ABC):
         url: where, for a store that other processes can reach.
         sets_versions: whether `set_version()` works.
         restartable: whether `restart()` works.
+        late_versions: whether a new entry may get its version late, as docs/adr/0004 allows.
     """
 
     shared: ClassVar[bool] = True
     multiprocess: ClassVar[bool] = False
     sets_versions: ClassVar[bool] = False
     restartable: ClassVar[bool] = False
+    late_versions: ClassVar[bool] = False
     url: str | None = None
 
     @abstractmethod

@@ -100,6 +100,7 @@ class PostgresHarness(SQLHarness):
     """
 
     multiprocess: ClassVar[bool] = True
+    late_versions: ClassVar[bool] = True
     # Its jsonb takes any number, a double does not.
     broken_body: ClassVar[str] = '{"a": 1e400}'
 

@@ -26,6 +26,7 @@ from agentmem.testing.contract.filters import Filters
 from agentmem.testing.contract.keys import Keys
 from agentmem.testing.contract.life import Life
 from agentmem.testing.contract.limits import Limits
+from agentmem.testing.contract.linearizability import Linearizability
 from agentmem.testing.contract.listing import Listing
 from agentmem.testing.contract.models import Models
 from agentmem.testing.contract.namespaces import Namespaces
@@ -70,6 +71,7 @@ class ContractSuite(
     Refusals,
     Costs,
     Threads,
+    Linearizability,
     Processes,
     Life,
     Restarts,
