@@ -19,6 +19,7 @@ from agentmem.urls import is_private, redact, scheme_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from redis import Redis, RedisCluster
     from sqlalchemy import Engine
 
     from agentmem.values import Codec
@@ -75,7 +76,7 @@ class _Reopen:
 
 
 def connect(
-    url: str | Engine | Repository | None = None,
+    url: str | Engine | Redis | RedisCluster | Repository | None = None,
     *,
     partition: str | Literal[Unset.UNSET] = UNSET,
     namespace: MaybeText = UNSET,
@@ -89,9 +90,9 @@ def connect(
     AGENTMEM_SWEEP_EVERY.
 
     Args:
-        url: `sqlite:///file.db`, `sqlite://` (in memory, gone with the handle) or `postgresql://…`; or a host
-            application's own SQLAlchemy Engine, or a Repository, neither of which is ever closed here. Left out, and
-            without AGENTMEM_URL, it is a SQLite file in the user's data folder.
+        url: `sqlite:///file.db`, `sqlite://` (in memory, gone with the handle), `postgresql://…` or `redis://…`; or a
+            host application's own SQLAlchemy Engine or client of redis-py, or a Repository, none of which is ever
+            closed here. Left out, and without AGENTMEM_URL, it is a SQLite file in the user's data folder.
         partition: which partition the handle is bound to; "default" unless given.
         namespace: what every key that is written must begin with (R4).
         codec: translates values that JSON lacks, such as `agentmem.TypeCodec()`.
