@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from importlib.resources import files
 
 _FOLDER = files("agentmem.redis") / "lua"
 
 
+def _read(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+_COMMON = _read("common")
+
+
 class Script:
-    """A script by name, read when it is first used.
+    """A script by name.
+
+    Read when the module is imported, not when it is first used: a cached property would hold a lock meanwhile, which a
+    child that is forked at that moment inherits (R33).
 
     Attributes:
         name: of its file.
+        text: the common part and the file.
+        sha: by which a server knows it.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    @cached_property
-    def text(self) -> bytes:
-        """The common part and the file."""
-        parts = (_FOLDER / f"{part}.lua" for part in ("common", self.name))
-        return "\n".join(part.read_text(encoding="utf-8") for part in parts).encode()
-
-    @cached_property
-    def sha(self) -> bytes:
-        """By which a server knows it."""
-        return hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
+        self.text = f"{_COMMON}\n{_read(name)}".encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
 PUT = Script("put")
