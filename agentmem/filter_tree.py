@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Final, Literal
 
 Root = Literal["value", "metadata", "version", "created_at", "updated_at", "expires_at"]
@@ -36,10 +35,14 @@ class Field:
 class Filter:
     """A condition on an entry. Equal, and hashable, by `text`."""
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The canonical text: filters that were parsed to the same tree have the same; `filters.loads` reads it."""
-        return json.dumps(self._tree(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        # Kept without functools.cached_property, whose lock in Python 3.11 a forked child may inherit (R33).
+        kept = self.__dict__
+        if "_text" not in kept:
+            kept["_text"] = json.dumps(self._tree(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return str(kept["_text"])
 
     def _tree(self) -> list[Any]:
         raise NotImplementedError

@@ -32,6 +32,11 @@ class Options(BaseModel):
     pool_timeout: float = Field(30.0, gt=0, le=3_600)
 
 
+def names_of(model: type[Options]) -> set[str]:
+    """What the options are called by who gives them."""
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
 def read_options(model: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     """Validate options.
 
@@ -43,7 +48,7 @@ def read_options(model: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(sorted(model.model_fields))
+        known = ", ".join(sorted(names_of(model)))
         if first["type"] == "extra_forbidden":
             raise ConfigurationError(f"unknown option {name!r}; this backend takes {known}") from None
         raise ConfigurationError(f"option {name!r}: {first['msg']}") from None

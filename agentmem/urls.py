@@ -15,7 +15,7 @@ _PASSWORD: Final = re.compile(r"(?s)(://[^:]*):(.*)@")
 # A URL whose scheme was forgotten: `user:secret@host`.
 _BARE: Final = re.compile(r"(?s)^(\s*[^\s:/@]*):([^/]*)@")
 _SECRET: Final = re.compile(
-    r"(?i)(^|[?&;#\s])([^=&;?#\s]*(?:pass|pwd|secret|token|credential|api_?key|auth)[^=&;?#\s]*)=('[^']*'|[^&\s]*)"
+    r"(?i)(^|[?&;#\s])([^=&;?#\s]*(?:pass|pwd|secret|token|credential|api_?key|auth|read_url)[^=&;?#\s]*)=('[^']*'|[^&\s]*)"
 )
 
 

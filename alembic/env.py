@@ -7,12 +7,12 @@ from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, String, inspect
 from sqlalchemy.schema import CreateSchema
 
 from agentmem.errors import AgentMemError
 from agentmem.sql import metadata, migrations, schema
-from agentmem.sql.migration_locks import lock_timeout
+from agentmem.sql.migration_locks import lock_timeout, set_lock_timeout
 from agentmem.sql.migration_targets import dialect_of
 from agentmem.sql.naming import Naming
 
@@ -42,11 +42,19 @@ naming = find_naming()
 OURS = {naming.table(name) for name in metadata.tables}
 
 
-def include_name(name: str | None, type_: str, _parent_names: Any) -> bool:
+def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
     """Compare our own tables alone: a host's are none of our business."""
     if type_ == "schema":
-        return name == naming.schema
-    return type_ != "table" or name in OURS
+        return name == reported_schema()
+    # Alembic leaves its version table out by itself, but not where it calls the table's schema None.
+    is_known = name == naming.table(schema.VERSION_TABLE) and parent_names["schema_name"] != naming.schema
+    return type_ != "table" or (name in OURS and not is_known)
+
+
+def reported_schema() -> str | None:
+    """What Alembic calls our schema: None if it is the one that the connection's search path leads to."""
+    default = context.get_context().dialect.default_schema_name
+    return None if naming.schema == default else naming.schema
 
 
 def number(_context: Any, _revision: Any, directives: list[Any]) -> None:
@@ -77,7 +85,11 @@ def configure(**options: Any) -> None:
 
 
 def run(connection: Connection) -> None:
-    configure(connection=connection)
+    def bound_locks_again(**_: Any) -> None:
+        # A revision with an autocommit block has ended the transaction in which the bound was set.
+        set_lock_timeout(connection, lock_timeout_ms)
+
+    configure(connection=connection, on_version_apply=bound_locks_again)
     if naming.schema is not None:
         make_schema(connection, naming.schema)
     with context.begin_transaction(), lock_timeout(connection, lock_timeout_ms):
@@ -88,6 +100,17 @@ def make_schema(connection: Connection, name: str) -> None:
     """Where Alembic's version table goes first; nobody needs the right to make one that is there."""
     if not inspect(connection).has_schema(name):
         connection.execute(CreateSchema(name, if_not_exists=True))
+
+
+def schema_script(name: str) -> str:
+    """As make_schema, for later: IF NOT EXISTS alone would ask for the right to make it even where it is there."""
+    dialect = context.get_context().dialect
+    quoted = dialect.identifier_preparer.quote_schema(name)
+    literal = String().literal_processor(dialect)(name)
+    return (
+        f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {literal}) THEN\n"
+        f"    CREATE SCHEMA {quoted};\nEND IF; END $$"
+    )
 
 
 def run_online() -> None:
@@ -107,6 +130,8 @@ def run_offline() -> None:
     with context.begin_transaction():
         if dialect == "postgresql":
             context.execute(f"SET LOCAL lock_timeout = '{lock_timeout_ms}ms'")
+            if naming.schema is not None and context.get_starting_revision_argument() in (None, "base"):
+                context.execute(schema_script(naming.schema))
         context.run_migrations()
 
 

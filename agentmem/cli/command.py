@@ -13,9 +13,9 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from agentmem.cli.exits import ExitCode, Refused, UsageError, report
 from agentmem.cli.output import Output
+from agentmem.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from agentmem.memory import Memory
@@ -49,6 +50,16 @@ PartitionName = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="NAME=VALUE",
+        help="An option of the store's backend, such as `schema=agents`; once for each.",
+        rich_help_panel=_PANEL,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Write one JSON document, for machines.", rich_help_panel=_PANEL),
@@ -63,19 +74,27 @@ class Run:
         url: as given; None leaves it to `agentmem.connect`.
         partition: as given; None is the default one.
         as_json: write one JSON document.
+        options: of the backend, as `agentmem.connect` takes them.
     """
 
     url: str | None = None
     partition: str | None = None
     as_json: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
-    def overlaid(self, url: str | None, partition: str | None, *, as_json: bool) -> Run:
+    def overlaid(self, url: str | None, partition: str | None, option: list[str] | None, *, as_json: bool) -> Run:
         """These options, with what was given further right on the command line in their place."""
         return Run(
             self.url if url is None else url,
             self.partition if partition is None else partition,
             self.as_json or as_json,
+            {**self.options, **dict(map(_name_and_value, option or ()))},
         )
+
+    @property
+    def naming(self) -> dict[str, Any]:
+        """Those of the options that say how the tables are called: what agentmem.migrations takes."""
+        return {name: self.options[name] for name in ("schema", "table_prefix") if name in self.options}
 
     @property
     def output(self) -> Output:
@@ -88,7 +107,7 @@ class Run:
 
         if self.partition is not None:
             options["partition"] = self.partition
-        return agentmem.connect(self.url, **options)
+        return agentmem.connect(self.url, **{**self.options, **options})
 
     def settings(self) -> Settings:
         """What the environment says."""
@@ -130,7 +149,16 @@ class Run:
             raise Refused("not confirmed, nothing was changed (--yes answers beforehand)")
 
 
-def _shared(url: Url = None, partition: PartitionName = None, as_json: AsJson = False) -> None:
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise ConfigurationError(f"-o takes NAME=VALUE, not {text!r}")
+    if name in ("partition", "namespace", "codec", "sweep_every", "url"):
+        raise ConfigurationError(f"-o is for the options of a backend, {name!r} is none")
+    return name, value
+
+
+def _shared(url: Url = None, partition: PartitionName = None, option: Options = None, as_json: AsJson = False) -> None:
     """Hold the shared options' declarations."""
 
 

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from agentmem.errors import ConfigurationError, Unavailable
-from agentmem.options import read_options
+from agentmem.options import names_of, read_options
 from agentmem.sql import schema
 from agentmem.sql.connections import EngineConnections
 from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
-from agentmem.sql.options import EngineOptions, PostgresOptions, SQLiteOptions, SQLOptions
+from agentmem.sql.options import EngineOptions, PostgresOptions, SQLiteOptions, SQLOptions, split
+from agentmem.sql.replicas import ReplicatedConnections
 from agentmem.sql.repository import SQLRepository
 from agentmem.urls import redact
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _PYSQLITE_PARAMETERS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
 
 OLDEST_SQLITE = (3, 35, 0)
+REPLICA_CONNECT_SECONDS = 3
 
 
 def open_url(url: str, options: dict[str, Any]) -> SQLRepository:
@@ -49,8 +51,9 @@ def open_url(url: str, options: dict[str, Any]) -> SQLRepository:
     return _open_sqlite(parsed, options) if parsed.drivername.startswith("sqlite") else _open_postgres(parsed, options)
 
 
-def _open_sqlite(url: URL, given: dict[str, Any]) -> SQLRepository:
-    options = read_options(SQLiteOptions, given)
+def _open_sqlite(place: URL, given: dict[str, Any]) -> SQLRepository:
+    url, asked = split(place, SQLiteOptions)
+    options = read_options(SQLiteOptions, {**asked, **given})
     memory = is_memory(url)
     _check_parameters(url)
     if not memory and options.create != "never":
@@ -77,7 +80,7 @@ def _check_parameters(url: URL) -> None:
     is_uri = "uri" in url.query
     unknown = sorted(name for name in url.query if name != "uri" and (not is_uri or name in _PYSQLITE_PARAMETERS))
     if unknown:
-        known = ", ".join(sorted(SQLiteOptions.model_fields))
+        known = ", ".join(sorted(names_of(SQLiteOptions)))
         raise ConfigurationError(f"unknown URL parameter {unknown[0]!r}; this backend takes the options {known}")
 
 
@@ -90,10 +93,18 @@ def _make_folder(database: str) -> None:
         raise Unavailable(f"the folder of the database cannot be made: {error}", retryable=False) from error
 
 
-def _open_postgres(url: URL, given: dict[str, Any]) -> SQLRepository:
-    options = read_options(PostgresOptions, given)
+def _open_postgres(place: URL, given: dict[str, Any]) -> SQLRepository:
+    url, asked = split(place, PostgresOptions)
+    options = read_options(PostgresOptions, {**asked, **given})
     dialect = _postgres_dialect(options)
-    connections = EngineConnections(
+    primary = _postgres_connections(url, dialect, options)
+    replica = None if options.read_url is None else _replica_connections(options.read_url, options)
+    connections = primary if replica is None else ReplicatedConnections(primary, replica)
+    return _opened(connections, dialect, options, create=options.create == "always")
+
+
+def _postgres_connections(url: URL, dialect: Dialect, options: PostgresOptions) -> EngineConnections:
+    return EngineConnections(
         postgres_engine(url, options),
         dialect,
         capacity=options.pool_size,
@@ -101,7 +112,18 @@ def _open_postgres(url: URL, given: dict[str, Any]) -> SQLRepository:
         keep=True,
         own=True,
     )
-    return _opened(connections, dialect, options, create=options.create == "always")
+
+
+def _replica_connections(place: str, options: PostgresOptions) -> EngineConnections:
+    try:
+        url = normalised(make_url(place))
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigurationError(f"option 'read_url': not a database URL: {redact(place)}") from None
+    if not url.drivername.startswith("postgresql"):
+        raise ConfigurationError(f"option 'read_url': a replica is PostgreSQL as well, not {redact(place)}")
+    # Who waits for a replica could have asked the primary long ago.
+    shorter = options.model_copy(update={"connect_timeout": min(options.connect_timeout, REPLICA_CONNECT_SECONDS)})
+    return _postgres_connections(split(url, PostgresOptions)[0], _postgres_dialect(shorter), shorter)
 
 
 def open_engine(engine: Engine, given: dict[str, Any]) -> SQLRepository:
@@ -146,17 +168,18 @@ def _postgres_dialect(options: PostgresOptions | EngineOptions) -> Dialect:
     )
 
 
-def _opened(connections: EngineConnections, dialect: Dialect, options: SQLOptions, *, create: bool) -> SQLRepository:
+def _opened(
+    connections: EngineConnections | ReplicatedConnections, dialect: Dialect, options: SQLOptions, *, create: bool
+) -> SQLRepository:
     try:
-        _see_to_schema(connections, dialect, options.naming, create=create)
+        _see_to_schema(connections.engine, dialect, options.naming, create=create)
     except BaseException:
         connections.close()
         raise
     return SQLRepository(connections, dialect, max_value_bytes=options.max_value_bytes)
 
 
-def _see_to_schema(connections: EngineConnections, dialect: Dialect, naming: Naming, *, create: bool) -> None:
-    engine = connections.engine
+def _see_to_schema(engine: Engine, dialect: Dialect, naming: Naming, *, create: bool) -> None:
     try:
         with engine.connect() as connection:
             _check_encoding(connection)

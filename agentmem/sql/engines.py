@@ -11,10 +11,19 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agentmem.errors import ConfigurationError
-from agentmem.sql.options import PostgresOptions, SQLiteOptions
+from agentmem.sql.options import AUTO, PostgresOptions, SQLiteOptions
 
-KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""A peer that vanished without a word is noticed within a minute."""
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""A peer that vanished without a word is noticed within a minute where the connection rests, and in 20 s where it is
+used: so long nothing that was sent was even acknowledged. A server that is slow acknowledges. Probes at rest also keep
+a firewall from forgetting the connection. What a URL says is stronger.
+"""
 
 
 def is_memory(url: URL) -> bool:
@@ -70,10 +79,16 @@ def postgres_engine(url: URL, options: PostgresOptions) -> Engine:
         **KEEPALIVES,
         "connect_timeout": options.connect_timeout,
         "application_name": options.application_name,
-        "prepare_threshold": options.prepare_threshold,
+        # For a Session on the models and for Alembic; the hot paths set their own.
+        "prepare_threshold": None if options.prepare_threshold == AUTO else options.prepare_threshold,
     }
     given = {name: value for name, value in arguments.items() if name not in url.query}
-    return create_engine(url, connect_args=given, poolclass=NullPool)
+    engine = create_engine(url, connect_args=given, poolclass=NullPool)
+    if options.timeout is not None:
+        from agentmem.sql.postgres_timeouts import bound
+
+        bound(engine, options.timeout)
+    return engine
 
 
 def normalised(url: URL) -> URL:

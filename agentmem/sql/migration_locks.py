@@ -15,6 +15,7 @@ from agentmem.errors import Unavailable
 
 POLL_SECONDS: Final = 0.1
 
+_SET_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :value, true)")
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _HOLDER: Final = text(
     "SELECT l.pid, a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
@@ -127,9 +128,14 @@ def lock_timeout(connection: Connection, milliseconds: int) -> Iterator[None]:
     if connection.dialect.name != "postgresql":
         yield
         return
-    setting = text("SELECT set_config('lock_timeout', :value, true)")
     before = connection.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
-    connection.execute(setting, {"value": f"{milliseconds}ms"})
+    set_lock_timeout(connection, milliseconds)
     yield
     # After an error there is nothing to restore: the transaction, or its savepoint, takes the setting along.
-    connection.execute(setting, {"value": before})
+    connection.execute(_SET_TIMEOUT, {"value": before})
+
+
+def set_lock_timeout(connection: Connection, milliseconds: int) -> None:
+    """Let PostgreSQL's statements wait at most so long for a lock, to the end of the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SET_TIMEOUT, {"value": f"{milliseconds}ms"})

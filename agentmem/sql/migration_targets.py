@@ -10,15 +10,22 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, make_ur
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from agentmem.errors import ConfigurationError
-from agentmem.sql.engines import is_memory, normalised
+from agentmem.sql.engines import is_memory, normalised, postgres_engine
+from agentmem.sql.naming import Naming
+from agentmem.sql.options import PostgresOptions, SQLiteOptions, split
 from agentmem.urls import redact, scheme_of
 
 Target = str | URL | Engine | Connection
 
 
 @contextmanager
-def opened(target: Target) -> Iterator[Connection]:
-    """Lend a connection to the target; one that was given is left as it was."""
+def opened(target: Target, *, connect_seconds: int | None = None) -> Iterator[Connection]:
+    """Lend a connection to the target; one that was given is left as it was.
+
+    Args:
+        target: what to connect to.
+        connect_seconds: where that is a URL of PostgreSQL: how long to wait for an answer at most.
+    """
     dialect_of(target)
     if isinstance(target, Connection):
         yield target
@@ -29,7 +36,7 @@ def opened(target: Target) -> Iterator[Connection]:
                 connection.execution_options(isolation_level="READ COMMITTED")
             yield connection
     else:
-        engine = _engine(target)
+        engine = _engine(target, connect_seconds)
         try:
             with opened(engine) as connection:
                 yield connection
@@ -61,11 +68,39 @@ def shown(target: Target) -> str:
     return redact(target.render_as_string(hide_password=True) if isinstance(target, URL) else target)
 
 
-def _engine(target: str | URL) -> Engine:
-    # What is run once is not worth preparing, and behind PgBouncer it must not be.
-    options = {"prepare_threshold": None} if dialect_of(target) == "postgresql" else {}
+def naming_of(target: Target, schema: str | None, table_prefix: str) -> Naming:
+    """How the tables are called there: what is not said may stand in the URL's query.
+
+    Raises:
+        ConfigurationError: they cannot be.
+    """
+    dialect = dialect_of(target)
+    if isinstance(target, str | URL) and "?" in str(target):
+        with _refused(target):
+            asked = split(make_url(target), PostgresOptions)[1]
+        schema, table_prefix = schema or asked.get("schema"), table_prefix or asked.get("table_prefix", "")
+    if schema is not None and dialect == "sqlite":
+        raise ConfigurationError("SQLite has no schemas; there is table_prefix")
+    return Naming(schema, table_prefix)
+
+
+def _engine(target: str | URL, connect_seconds: int | None) -> Engine:
+    with _refused(target):
+        url = normalised(make_url(target))
+        if dialect_of(target) == "sqlite":
+            return create_engine(split(url, SQLiteOptions)[0], poolclass=NullPool)
+        # What is run once is not worth preparing, and behind PgBouncer it must not be.
+        options = PostgresOptions(prepare_threshold=None)
+        if connect_seconds is not None:
+            shorter = min(options.connect_timeout, max(1, connect_seconds))
+            options = options.model_copy(update={"connect_timeout": shorter})
+        return postgres_engine(split(url, PostgresOptions)[0], options)
+
+
+@contextmanager
+def _refused(target: str | URL) -> Iterator[None]:
     try:
-        return create_engine(normalised(make_url(target)), poolclass=NullPool, connect_args=options)
+        yield
     except ConfigurationError:
         raise
     except (ArgumentError, NoSuchModuleError, ValueError):

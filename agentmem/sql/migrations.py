@@ -14,40 +14,31 @@ part of that transaction, which is neither committed nor rolled back here, and o
 from __future__ import annotations
 
 import io
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from agentmem.errors import ConfigurationError
 from agentmem.sql.migration_errors import translated
 from agentmem.sql.migration_locks import Deadline, process_lock, server_lock, transaction_lock
 from agentmem.sql.migration_sqlite import write_turn
-from agentmem.sql.migration_targets import Target, dialect_of, is_missing_file, opened, shown
+from agentmem.sql.migration_targets import Target, dialect_of, naming_of, opened
 from agentmem.sql.naming import DEFAULT, Naming
-from agentmem.sql.schema import HEAD, KNOWN, compare, read_revision, refuse_newer
+from agentmem.sql.revisions import Revision, check, config, current, history, pending, revision_on, wait
+from agentmem.sql.schema import HEAD, KNOWN, refuse_newer
 
-if TYPE_CHECKING:
-    from alembic.config import Config
+__all__ = ["Revision", "check", "current", "downgrade", "history", "pending", "sql", "stamp", "upgrade", "wait"]
 
 DEFAULT_WAIT_SECONDS: Final = 60.0
-DEFAULT_LOCK_TIMEOUT_MS: Final = 5_000
+DEFAULT_LOCK_TIMEOUT_MS: Final = 800
+"""Below the second that nobody's query should be held up for by a migration."""
 
-
-class Revision(NamedTuple):
-    """One step of the schema's history.
-
-    Attributes:
-        revision: its number, such as `0001`.
-        down_revision: the one before; None for the first.
-        description: what it does, in a sentence.
-    """
-
-    revision: str
-    down_revision: str | None
-    description: str
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 def upgrade(
@@ -66,7 +57,8 @@ def upgrade(
         revision: up to which one.
         wait_seconds: how long to wait, in all, for somebody else's migration.
         lock_timeout_seconds: how long a statement waits for a table's lock (PostgreSQL), because every query that
-            comes later waits behind it.
+            comes later waits behind it. Then all is rolled back, and tried again after a pause while `wait_seconds`
+            last; not in a host's transaction.
         schema: where the tables are; it is made when it is missing.
         table_prefix: what their names begin with.
 
@@ -76,9 +68,9 @@ def upgrade(
         PermissionDenied: the role may not create tables.
         ConfigurationError: there is no such revision, or the target is none.
     """
-    naming = _naming(target, schema, table_prefix)
+    naming = naming_of(target, schema, table_prefix)
     with translated(), opened(target) as connection:
-        if revision in ("head", HEAD) and _read(connection, naming) == HEAD:
+        if revision in ("head", HEAD) and revision_on(connection, naming) == HEAD:
             return
         _migrate(connection, "upgrade", revision, naming, Waits(wait_seconds, lock_timeout_seconds))
 
@@ -100,7 +92,7 @@ def downgrade(
     Raises:
         as `upgrade`.
     """
-    naming = _naming(target, schema, table_prefix)
+    naming = naming_of(target, schema, table_prefix)
     with translated(), opened(target) as connection:
         _migrate(connection, "downgrade", revision, naming, Waits(wait_seconds, lock_timeout_seconds))
 
@@ -118,41 +110,9 @@ def stamp(
     Raises:
         as `upgrade`.
     """
-    naming = _naming(target, schema, table_prefix)
+    naming = naming_of(target, schema, table_prefix)
     with translated(), opened(target) as connection:
         _migrate(connection, "stamp", revision, naming, Waits(wait_seconds, DEFAULT_LOCK_TIMEOUT_MS / 1000))
-
-
-def current(target: Target, *, schema: str | None = None, table_prefix: str = "") -> str | None:
-    """Return the revision that the database is at; None when agentmem was never set up there.
-
-    Raises:
-        Unavailable, PermissionDenied, ConfigurationError: as `upgrade`.
-    """
-    naming = _naming(target, schema, table_prefix)
-    if is_missing_file(target):
-        return None
-    with translated(), opened(target) as connection:
-        return _read(connection, naming)
-
-
-def check(target: Target, *, schema: str | None = None, table_prefix: str = "") -> None:
-    """Make sure that the database is at the revision that this version of agentmem works with.
-
-    Raises:
-        SchemaMismatch: it is behind or ahead; the text names the command to run.
-        Unavailable, PermissionDenied, ConfigurationError: as `upgrade`.
-    """
-    found = current(target, schema=schema, table_prefix=table_prefix)
-    compare(found, shown(target), _naming(target, schema, table_prefix))
-
-
-def history() -> list[Revision]:
-    """Return all revisions, oldest first."""
-    from alembic.script import ScriptDirectory
-
-    scripts = [*ScriptDirectory.from_config(_config()).walk_revisions()]
-    return [Revision(s.revision, _only(s.down_revision), s.doc) for s in reversed(scripts)]
 
 
 def sql(target: Target, revision: str = "head", *, schema: str | None = None, table_prefix: str = "") -> str:
@@ -169,9 +129,9 @@ def sql(target: Target, revision: str = "head", *, schema: str | None = None, ta
     """
     name = "downgrade" if _goes_down(revision) else "upgrade"
     output = io.StringIO()
-    config = _config(output, dialect_name=dialect_of(target), naming=_naming(target, schema, table_prefix))
+    settings = config(output, dialect_name=dialect_of(target), naming=naming_of(target, schema, table_prefix))
     with translated(), process_lock(Deadline(DEFAULT_WAIT_SECONDS)), _alembic_globals_restored():
-        _command(name)(config, revision, sql=True)
+        _command(name)(settings, revision, sql=True)
     return output.getvalue()
 
 
@@ -198,30 +158,34 @@ class Waits(NamedTuple):
     lock_timeout_seconds: float
 
 
-def _naming(target: Target, schema: str | None, table_prefix: str) -> Naming:
-    if schema is not None and dialect_of(target) == "sqlite":
-        raise ConfigurationError("SQLite has no schemas; there is table_prefix")
-    return Naming(schema, table_prefix)
-
-
-def _read(connection: Connection, naming: Naming) -> str | None:
-    """Read the revision, and leave no transaction open that was not."""
-    was_open = connection.in_transaction()
-    try:
-        return read_revision(connection, naming)
-    finally:
-        if not was_open:
-            connection.rollback()
-
-
 def _migrate(connection: Connection, name: str, revision: str, naming: Naming, waits: Waits) -> None:
-    with _exclusive(connection, Deadline(waits.seconds), naming), ExitStack() as stack:
+    deadline = Deadline(waits.seconds)
+    lock_timeout_ms = max(1, round(waits.lock_timeout_seconds * 1000))
+
+    def run() -> None:
+        settings = config(connection=connection, lock_timeout_ms=lock_timeout_ms, naming=naming)
+        _command(name)(settings, revision)
+
+    with _exclusive(connection, deadline, naming):
         if connection.in_transaction():
             # If it fails, a host's transaction is still good.
-            stack.enter_context(connection.begin_nested())
-        lock_timeout_ms = max(1, round(waits.lock_timeout_seconds * 1000))
-        config = _config(connection=connection, lock_timeout_ms=lock_timeout_ms, naming=naming)
-        _command(name)(config, revision)
+            with connection.begin_nested():
+                run()
+            return
+        while not _has_locks(run, deadline):
+            # At least as long as others may have waited behind us.
+            time.sleep(min(deadline.left, waits.lock_timeout_seconds * random.uniform(1, 2)))  # noqa: S311 - no secret
+
+
+def _has_locks(run: Callable[[], None], deadline: Deadline) -> bool:
+    """Whether `run` went through; False when a table was in use for too long and there is time to try again."""
+    try:
+        run()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or not deadline.left:
+            raise
+        return False
+    return True
 
 
 @contextmanager
@@ -236,7 +200,7 @@ def _exclusive(connection: Connection, deadline: Deadline, naming: Naming) -> It
                 transaction_lock(connection, deadline, naming.lock_key)
             else:
                 stack.enter_context(server_lock(connection.engine, deadline, naming.lock_key))
-        refuse_newer(_read(connection, naming))
+        refuse_newer(revision_on(connection, naming))
         yield
 
 
@@ -265,26 +229,7 @@ def _command(name: str) -> Callable[..., None]:
     return getattr(command, name)  # type: ignore[no-any-return]  # upgrade, downgrade or stamp
 
 
-def _config(output: io.StringIO | None = None, **attributes: Any) -> Config:
-    from alembic.config import Config
-
-    config = Config(output_buffer=output, attributes=attributes)
-    # The one option: nothing of a user's, such as a password, goes through the interpolation of Alembic's settings.
-    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-def _scripts() -> Path:
-    shipped = Path(__file__).with_name("alembic_scripts")
-    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "alembic"
-
-
 def _goes_down(revision: str) -> bool:
     first, separator, last = revision.partition(":")
     steps = ("base", *KNOWN)
     return bool(separator) and last in steps and first in steps and steps.index(last) < steps.index(first)
-
-
-def _only(revision: str | tuple[str, ...] | list[str] | None) -> str | None:
-    return revision if isinstance(revision, str) or revision is None else ", ".join(revision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,14 +19,14 @@ LONGEST_SCHEMA: Final = 63
 LONGEST_PREFIX: Final = 24
 """PostgreSQL cuts names at 63 bytes, and the longest of ours is an index's of 29."""
 
-_FORBIDDEN: Final = set("%{}:\\\0")
+_FORBIDDEN: Final = set("%{}:\\$\0")
 """Signs that mean something in the text of a statement; all others are quoted."""
 _DEFAULT_LOCK: Final = int.from_bytes(b"agentmem", "big")
 
 
 def _check(option: str, name: str, longest: int, shortest: int = 0) -> None:
     if not shortest <= len(name.encode("utf-8", "replace")) <= longest or _FORBIDDEN & set(name):
-        limits = f"{shortest} to {longest} bytes, without %, {{, }}, :, \\ and NUL"
+        limits = f"{shortest} to {longest} bytes, without %, {{, }}, :, \\, $ and NUL"
         raise ConfigurationError(f"option {option!r}: {limits}, not {name!r}")
 
 
@@ -74,8 +75,8 @@ class Naming:
 
     def options(self) -> str:
         """What a command must be told, for messages."""
-        given = {"schema": self.schema, "table-prefix": self.table_prefix}
-        return "".join(f" --{name} '{value}'" for name, value in given.items() if value)
+        given = {"schema": self.schema, "table_prefix": self.table_prefix}
+        return "".join(f" -o {shlex.quote(f'{name}={value}')}" for name, value in given.items() if value)
 
     @property
     def lock_key(self) -> int:

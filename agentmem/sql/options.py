@@ -1,17 +1,28 @@
-"""The options of the SQL backends; an unknown one is refused by name (R31)."""
+"""The options of the SQL backends, also in a URL's query; an unknown one is refused by name (R31)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from sqlalchemy import URL
 
-from agentmem.options import Options
+from agentmem.options import Options, names_of
 from agentmem.repository import DEFAULT_MAX_VALUE_BYTES
 from agentmem.sql.naming import Naming
 
 MAX_VALUE_BYTES_LIMIT = 200 * 1024 * 1024
 """A string in PostgreSQL's JSONB ends at 256 MB; a body must leave room for its escapes."""
+
+
+_LIBPQ: Final = {"application_name", "connect_timeout"}
+"""Options of ours that the driver takes from the URL by itself."""
+
+AUTO: Final = "auto"
+Threshold = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["auto"] | None,
+    BeforeValidator(lambda given: None if given == "none" else given),  # as a URL says it
+]
 
 
 class SQLOptions(Options):
@@ -50,13 +61,20 @@ class PostgresOptions(SQLOptions):
 
     Attributes:
         connect_timeout: seconds to wait for a connection to open.
-        prepare_threshold: psycopg's; None never prepares, for proxies that cannot bear it.
+        timeout: seconds to wait while nothing is heard from the server, be it stuck, or busy with a query or a lock;
+            None waits.
+        prepare_threshold: after how many runs a statement is prepared; None (in a URL: `none`) is never. `auto` is
+            psycopg's own 5, and never where a pooler such as PgBouncer stands between: another client's statement of
+            the same name would be run there.
         application_name: what pg_stat_activity shows.
+        read_url: of a replica that streams from the database, for reads: see agentmem.sql.replicas.
     """
 
     connect_timeout: int = Field(10, ge=1, le=600)
-    prepare_threshold: int | None = Field(5, ge=0)
+    timeout: float | None = Field(None, gt=0, le=3_600)
+    prepare_threshold: Threshold = AUTO
     application_name: str = "agentmem"
+    read_url: str | None = None
 
 
 class EngineOptions(SQLOptions):
@@ -68,4 +86,10 @@ class EngineOptions(SQLOptions):
     """
 
     busy_timeout: float = Field(30.0, gt=0, le=3_600)
-    prepare_threshold: int | None = Field(5, ge=0)
+    prepare_threshold: Threshold = AUTO
+
+
+def split(url: URL, model: type[SQLOptions]) -> tuple[URL, dict[str, Any]]:
+    """The URL without the options in its query, and these."""
+    given = {name: value for name, value in url.query.items() if name in names_of(model) - _LIBPQ}
+    return url.difference_update_query(given), given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -22,15 +22,18 @@ from agentmem.sql import postgres_filters, statements
 from agentmem.sql.connections import JOINED, Link
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.naming import DEFAULT, Naming, apply_to
+from agentmem.sql.options import AUTO
 from agentmem.sql.postgres_batches import WORDS, Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
+from agentmem.sql.postgres_timeouts import ReplyTimeout
 from agentmem.sql.types import server_now
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
     from agentmem.filters import Filter
 
+PREPARE_THRESHOLD = 5
 REMOVE_AT_ONCE = 2_000
 ROLLED_BACK_ATTEMPTS = 16
 _LIKE_ESCAPES = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
@@ -40,7 +43,7 @@ class PostgresDialect(Dialect):
     """The SQL repository's PostgreSQL.
 
     Args:
-        prepare_threshold: psycopg's: after how many runs a statement is prepared; None never prepares.
+        prepare_threshold: as PostgresOptions.
         max_value_bytes: for bodies that grow.
         naming: how the tables are called.
     """
@@ -49,7 +52,9 @@ class PostgresDialect(Dialect):
     error = psycopg.Error
     now: ColumnElement[datetime] = server_now()
 
-    def __init__(self, *, prepare_threshold: int | None, max_value_bytes: int, naming: Naming = DEFAULT) -> None:
+    def __init__(
+        self, *, prepare_threshold: int | Literal["auto"] | None, max_value_bytes: int, naming: Naming = DEFAULT
+    ) -> None:
         compiler = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
         self.compiler = apply_to(compiler, naming, statements.TABLES)
         self._prepare_threshold = prepare_threshold
@@ -64,6 +69,8 @@ class PostgresDialect(Dialect):
             raw.commit()  # what a host's own event handlers have set on it
         link.proxy.info["agentmem"] = (raw.autocommit, raw.prepare_threshold)
         raw.autocommit = True
+        if self._prepare_threshold == AUTO:
+            self._prepare_threshold = None if _is_pooled(raw) else PREPARE_THRESHOLD
         raw.prepare_threshold = self._prepare_threshold
         link.cursor = raw.cursor()
         link.words = WORDS
@@ -96,6 +103,10 @@ class PostgresDialect(Dialect):
         Should it have been a notice after all, a new connection is cheaper than a write whose outcome is unknown.
         """
         return bool(link.raw.closed) or is_readable(link.raw.fileno())
+
+    def has_timed_out(self, error: Exception) -> bool:
+        """Where option `timeout` is set."""
+        return isinstance(error, ReplyTimeout)
 
     def translate(self, error: Exception, *, broken: bool, uncertain: bool) -> AgentMemError:
         """In agentmem.sql.postgres_errors."""
@@ -181,3 +192,9 @@ class PostgresDialect(Dialect):
         fields = ("database_bytes", "table_bytes", "index_bytes", "connections", "max_connections")
         settings = ("fsync", "synchronous_commit", "timezone", "server_encoding")
         return row[0], dict(zip((*fields, *settings), row[1:], strict=True))
+
+
+def _is_pooled(raw: Any) -> bool:
+    """Whether a pooler stands between, which gives its clients made-up process ids; asked once in a handle's life."""
+    row = raw.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(row[0] != raw.info.backend_pid)

@@ -15,6 +15,7 @@ from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
 from agentmem.sql.joining import JoinedConnections
+from agentmem.sql.replicas import ReplicatedConnections
 from agentmem.urls import redact
 
 if TYPE_CHECKING:
@@ -34,13 +35,17 @@ class SQLRepository(Repository):
     `remove` works in pieces of 2,000 entries, each atomic.
     """
 
-    _connections: EngineConnections | JoinedConnections
+    _connections: EngineConnections | ReplicatedConnections | JoinedConnections
 
-    def __init__(self, connections: EngineConnections, dialect: Dialect, *, max_value_bytes: int) -> None:
+    def __init__(
+        self, connections: EngineConnections | ReplicatedConnections, dialect: Dialect, *, max_value_bytes: int
+    ) -> None:
         self.name = dialect.name  # type: ignore[misc]  # one class for two backends
         self.max_value_bytes = max_value_bytes
         self.location = redact(str(connections.engine.url))
         self._connections = connections
+        # What a replica may answer: what shows entries to a caller. The rest is about the primary.
+        self._read = connections.read_anywhere if isinstance(connections, ReplicatedConnections) else connections.read
         self._dialect = dialect
         self._reads = statements.Reads(dialect)
         self._writes = statements.policy_writes(dialect)
@@ -59,13 +64,13 @@ class SQLRepository(Repository):
             rows = link.cursor.execute(self._reads.fetch_one, parameters).fetchall()
             return dialect.record(rows[0]) if rows else None
 
-        return self._connections.read(work)
+        return self._read(work)
 
     def fetch(self, partition: str, keys: Sequence[str], *, bodies: bool = True) -> dict[str, Record]:
         """As the port says; one statement for any number of keys."""
         dialect = self._dialect
         parameters = dialect.parameters(partition=partition, keys=dialect.keys(keys))
-        rows = self._rows(self._reads.fetch[bodies], parameters)
+        rows = self._shown(self._reads.fetch[bodies], parameters)
         return {row[0]: dialect.record(row) for row in rows}
 
     def apply(self, partition: str, commands: Sequence[Command]) -> list[Outcome]:
@@ -82,7 +87,7 @@ class SQLRepository(Repository):
         conditions = conditions_of(dialect, query, after)
         by_key = query.order == "key"
         sql = self._reads.scan(tuple(conditions.texts), by_key=by_key, descending=query.descending, bodies=bodies)
-        rows = self._rows(
+        rows = self._shown(
             sql, dialect.parameters(partition=partition, limit=min(limit, INT64_MAX), **conditions.parameters)
         )
         if by_key:
@@ -95,7 +100,7 @@ class SQLRepository(Repository):
         """As the port says; one statement."""
         conditions = conditions_of(self._dialect, query)
         parameters = self._dialect.parameters(partition=partition, **conditions.parameters)
-        return int(self._rows(self._reads.count(tuple(conditions.texts)), parameters)[0][0])
+        return int(self._shown(self._reads.count(tuple(conditions.texts)), parameters)[0][0])
 
     def remove(self, partition: str, query: Query) -> int:
         """As the port says; pieces of 2,000 entries in the order of keys."""
@@ -127,7 +132,7 @@ class SQLRepository(Repository):
         def work(link: Link) -> tuple[Any, tuple[str, dict[str, Any]]]:
             return link.cursor.execute(sql, parameters).fetchall(), dialect.server(link)
 
-        rows, (version, server) = self._connections.read(work)
+        rows, (version, server) = self._read(work)
         names: dict[str, int] = {} if partition is None else {partition: 0}
         for name, living, _, _ in sorted(rows):
             names[name] = names.get(name, 0) + int(living)
@@ -182,11 +187,15 @@ class SQLRepository(Repository):
         """As the port says, of a SQLAlchemy Connection or Session; each write is a savepoint of it."""
         joined = copy.copy(self)
         joined._connections = JoinedConnections.of(transaction, self._dialect)
+        joined._read = joined._connections.read
         return joined
 
     def close(self) -> None:
         """As the port says; a host's engine stays open."""
         self._connections.close()
+
+    def _shown(self, sql: str, parameters: dict[str, Any]) -> Any:
+        return self._read(lambda link: link.cursor.execute(sql, parameters).fetchall())
 
     def _rows(self, sql: str, parameters: dict[str, Any]) -> Any:
         return self._connections.read(lambda link: link.cursor.execute(sql, parameters).fetchall())

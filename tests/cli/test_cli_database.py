@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+import agentmem
+from agentmem import migrations
 from agentmem.redis.layout import VERSION
 from agentmem.sql.schema import HEAD
 from agentmem.testing.redis_server import key_prefix
@@ -126,3 +129,40 @@ def test_a_store_on_redis_of_a_newer_version_is_exit_5(redis_shell: Shell, redis
 def test_what_redis_has_not_is_exit_2(redis_shell: Shell, words: list[str]) -> None:
     assert "redis" in redis_shell.fails(2, "db", *words).lower()
     assert redis_shell.ok("db", "current") == "none\n"
+
+
+def test_options_of_the_backend_go_with_every_command(shell: Shell) -> None:
+    named = ("-o", "table_prefix=am ")
+    assert "-o 'table_prefix=am '" in shell.fails(5, "db", "check", *named)
+    assert shell.json("db", "upgrade", "--dry-run", *named) == {"pending": ["0001 Partitions and memory entries."]}
+    assert shell.ok("db", "current", *named) == "none\n"
+    shell.ok("db", "upgrade", *named)
+    assert shell.ok("db", "upgrade", "--dry-run", *named) == "nothing to do\n"
+    assert shell.ok("db", "current") == "none\n"
+    shell.ok("put", "k", "[1]", *named, "-o", "create=never")
+    assert shell.json("get", "k", *named) == [1]
+    shell.fails(1, "get", "k")
+    assert 'CREATE TABLE "am memory_entries"' in shell.ok("db", "sql", *named)
+    assert shell.json("-o", "table_prefix=am ", "stats")["entries"] == 1
+
+
+@pytest.mark.parametrize("option", ["table_prefix", "=x", "partition=x", "nonsense=1"])
+def test_r31_an_option_that_is_none_is_named(shell: Shell, option: str) -> None:
+    assert option.partition("=")[0] in shell.fails(2, "get", "k", "-o", option)
+
+
+def test_check_waits_for_somebody_elses_upgrade(shell: Shell) -> None:
+    assert "waited 0.1 s in vain" in shell.fails(5, "db", "check", "--wait", "0.1")
+    upgrade = threading.Timer(0.3, migrations.upgrade, args=(shell.url,))
+    upgrade.start()
+    assert shell.ok("db", "check", "--wait", "20") == "the schema is up to date\n"
+    upgrade.join()
+
+
+def test_check_waits_for_a_store_on_redis(shell: Shell, redis_url: str) -> None:
+    words = ("db", "check", "--url", redis_url, "--wait")
+    assert "there is no store" in shell.fails(5, *words, "0.1")
+    assert shell.json("db", "upgrade", "--dry-run", "--url", redis_url) == {"pending": ["a store"]}
+    threading.Timer(0.3, lambda: agentmem.connect(redis_url).close()).start()
+    assert shell.ok(*words, "20") == "the schema is up to date\n"
+    assert shell.ok("db", "upgrade", "--dry-run", "--url", redis_url) == "nothing to do\n"

@@ -25,8 +25,10 @@ CONNECT = "import agentmem; agentmem.connect(sys.argv[1], create='always').put(s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [UPGRADE, CONNECT], ids=["upgrade", "connect"])
-def test_eight_processes_on_an_empty_database(url, race, script, query):
+@pytest.mark.parametrize(
+    ("script", "turn"), [(UPGRADE, 1), (UPGRADE, 2), (UPGRADE, 3), (CONNECT, 1)], ids=["one", "two", "three", "connect"]
+)
+def test_eight_processes_on_an_empty_database(url, race, script, turn, query):
     assert race(script, [url], 8) == [(0, "")] * 8
     migrations.check(url)
     assert query("SELECT version_num FROM agentmem_version") == [(schema.HEAD,)]

@@ -12,8 +12,8 @@ from alembic.util import CommandError
 from sqlalchemy import text
 
 from agentmem import migrations
-from agentmem.errors import BackendError
-from agentmem.sql import include_name, metadata, schema
+from agentmem.errors import BackendError, ConfigurationError
+from agentmem.sql import include_name, include_name_for, metadata, metadata_for, schema
 
 ENVIRONMENT = """
 from alembic import context
@@ -142,6 +142,32 @@ def test_include_name_is_about_our_tables_alone():
     assert include_name("partitions", "schema", {})
     assert include_name(None, "schema", {})
     assert include_name("partitions", "column", {"table_name": "orders"})
+    assert include_name("partitions", "table", {"schema_name": "audit"}), "somebody else's, in another schema"
+
+
+def test_include_name_for_knows_names_and_places():
+    filtered = include_name_for(schema="agents", table_prefix="am_")
+    assert not filtered("am_memory_entries", "table", {"schema_name": "agents"})
+    assert not filtered("am_partitions_kept", "table", {"schema_name": "agents"})
+    assert filtered("memory_entries", "table", {"schema_name": "agents"})
+    assert filtered("am_memory_entries", "table", {"schema_name": None})
+    assert filtered("agents", "schema", {})
+    for place in ("public", None):
+        assert not include_name_for(schema="public")("partitions", "table", {"schema_name": place})
+    for function in (include_name_for, metadata_for):
+        with pytest.raises(ConfigurationError, match="table_prefix"):
+            function(table_prefix="x" * 30)
+
+
+@pytest.mark.parametrize("names", [{"table_prefix": "am_"}, {"schema": "agents"}, {"schema": "public"}], ids="-".join)
+def test_a_host_can_include_our_metadata_under_other_names(host, url, names):
+    if url.startswith("sqlite"):
+        names = {"table_prefix": "am_"}
+    options = f"target_metadata=[host, agentmem.sql.metadata_for(**{names!r})], include_schemas=True"
+    host.run("upgrade", "head", options=options)
+    migrations.upgrade(url, **names)
+    host.run("check", options=options)
+    assert metadata_for() is metadata
 
 
 def test_logging_is_the_hosts(url, capfd):

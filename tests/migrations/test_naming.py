@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
+import psycopg
 import pytest
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import create_engine, inspect, make_url
 
 import agentmem
 from agentmem import ConfigurationError, Put, SchemaMismatch, VersionConflict, migrations
@@ -105,16 +107,30 @@ def test_the_message_names_the_command(url: str, names: dict[str, Any]) -> None:
     with pytest.raises(SchemaMismatch) as caught:
         agentmem.connect(url, create="never", **names)
     for name, value in names.items():
-        assert f"--{name.replace('_', '-')} '{value}'" in str(caught.value)
+        assert f"-o {shlex.quote(f'{name}={value}')}" in str(caught.value)
+
+
+def test_names_may_stand_in_the_url(url: str) -> None:
+    asked = "table_prefix=am_&pool_size=2" + ("&schema=agents" if url.startswith("postgresql") else "")
+    place = f"{url}?{asked}"
+    with pytest.raises(SchemaMismatch, match="table_prefix=am_"):
+        migrations.check(place)
+    migrations.upgrade(place)
+    migrations.check(place)
+    assert "am_partitions" in migrations.sql(place)
+    with agentmem.connect(place) as memory:
+        memory.put("key", 1)
+    names: dict[str, Any] = {"table_prefix": "am_", **({"schema": "agents"} if url.startswith("postgresql") else {})}
+    with agentmem.connect(url, **names) as memory:
+        assert memory.get("key") == 1
+    with pytest.raises(ConfigurationError, match="pool_size"):
+        agentmem.connect(f"{url}?pool_size=many")
 
 
 def test_a_script_makes_the_same(url: str, names: dict[str, Any]) -> None:
     script = migrations.sql(url, **names)
     engine = create_engine(normalised(make_url(url)))
     with engine.begin() as connection:
-        if "schema" in names:
-            quoted = engine.dialect.identifier_preparer.quote(names["schema"])
-            connection.execute(text(f"CREATE SCHEMA {quoted}"))
         raw = connection.connection.driver_connection
         assert raw is not None
         if engine.dialect.name == "sqlite":
@@ -124,6 +140,16 @@ def test_a_script_makes_the_same(url: str, names: dict[str, Any]) -> None:
     engine.dispose()
     with agentmem.connect(url, create="never", **names) as memory:
         everything_works(memory)
+
+
+def test_a_script_finds_the_schema_that_is_there(postgres_url: str) -> None:
+    """And needs no right to make one then."""
+    script = migrations.sql(postgres_url, schema="agents").replace("BEGIN;", "").replace("COMMIT;", "")
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("CREATE SCHEMA agents")
+        connection.execute(script.encode())
+    migrations.check(postgres_url, schema="agents")
+    assert "CREATE SCHEMA" not in migrations.sql(postgres_url, "0001:base", schema="agents")
 
 
 def test_models_and_migrations_agree(url: str, names: dict[str, Any]) -> None:
@@ -159,6 +185,7 @@ def test_models_and_migrations_agree(url: str, names: dict[str, Any]) -> None:
         {"table_prefix": "x" * 25},
         {"table_prefix": "a%b"},
         {"table_prefix": "a:b"},
+        {"table_prefix": "a$$b"},
         {"table_prefix": "a{b"},
         {"table_prefix": "a\0b"},
         {"schema": "s" * 64},

@@ -139,7 +139,7 @@ def test_a_long_query_of_the_host_makes_it_give_up_instead_of_holding_up_others(
     with host_engine(postgres_url) as engine, engine.begin() as reader:
         reader.execute(text("SELECT * FROM memory_entries"))
         with pytest.raises(Unavailable, match="lock time-out") as caught:
-            migrations.downgrade(postgres_url, "base", lock_timeout_seconds=0.05)
+            migrations.downgrade(postgres_url, "base", lock_timeout_seconds=0.05, wait_seconds=0.3)
     assert caught.value.retryable
     assert migrations.current(postgres_url) == schema.HEAD
 

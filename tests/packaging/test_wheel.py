@@ -90,8 +90,8 @@ print(json.dumps([files, missing]))
 def test_every_module_but_those_of_a_driver_imports_with_the_core_dependencies(installed: Installation):
     files, missing = json.loads(installed("python", "-c", IMPORT_EVERYTHING))
     assert {"agentmem.memory", "agentmem.sql.models", "agentmem.cli.app"} <= set(files)
-    assert set(missing.values()) <= {"psycopg"}
-    assert not [name for name in missing if not name.startswith("agentmem.sql.postgres")]
+    assert set(missing.values()) <= {"psycopg", "redis"}
+    assert not [name for name in missing if not name.startswith(("agentmem.sql.postgres", "agentmem.redis."))]
     assert not {name: path for name, path in files.items() if path and Path(path).is_relative_to(ROOT)}
     assert Path(files["agentmem"]).is_relative_to(installed.prefix)
 

@@ -124,6 +124,26 @@ def test_the_engine_is_not_closed(make_engine: Callable[..., Engine]) -> None:
         assert again.get("a") == 1
 
 
+def test_nothing_is_registered_on_the_engine(make_engine: Callable[..., Engine]) -> None:
+    """No listener, no option, no change of its dialect: others use the engine too."""
+    engine = make_engine(poolclass=QueuePool, pool_size=2)
+
+    def state() -> tuple[Any, ...]:
+        events = ("begin", "commit", "rollback", "engine_connect", "before_cursor_execute")
+        pooled = ("connect", "first_connect", "checkout", "checkin", "reset", "invalidate", "close")
+        heard = [*(getattr(engine.dispatch, name) for name in events)]
+        heard += [getattr(engine.pool.dispatch, name) for name in pooled]
+        dialect = {name: value for name, value in vars(engine.dialect).items() if not name.startswith("_")}
+        return [len([*each]) for each in heard], engine.get_execution_options(), dialect, engine.pool, str(engine.url)
+
+    with engine.connect():
+        before = state()
+    with agentmem.connect(engine) as memory:
+        use(memory)
+        assert state() == before
+    assert state() == before
+
+
 def test_the_pools_size_is_respected(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(poolclass=QueuePool, pool_size=2, max_overflow=0)
     opened, out, most = [], threading.Semaphore(2), []
