@@ -46,17 +46,6 @@ class OnServer(ContractSuite):
         server.drop_store(url)
 
 
-@pytest.fixture(scope="session")
-def other_redis(redis_server: RedisServer) -> Iterator[RedisServer]:
-    """A server of another version than that of the run, if this machine has one."""
-    for binary in redis_binaries():
-        with LocalRedis(binary) as server:
-            if server.version != redis_server.version:
-                yield server
-                return
-    pytest.skip(f"this machine has no Redis but {redis_server.version}")
-
-
 class TestOtherRedis(OnServer):
     """All rules that one backend can show, on the other version."""
 

@@ -71,17 +71,25 @@ def test_the_model_agrees_with_postgresql(postgres_harness: PostgresHarness) -> 
     drive(fresh)
 
 
-def test_the_model_agrees_with_redis(redis_server: RedisServer) -> None:
+def drive_on_redis(server: RedisServer) -> None:
     stores: list[str] = []
 
     def fresh() -> Harness:
         while stores:
-            redis_server.drop_store(stores.pop())
-        stores.append(redis_server.new_store())
+            server.drop_store(stores.pop())
+        stores.append(server.new_store())
         return RedisHarness(stores[0])
 
     try:
         drive(fresh)
     finally:
         while stores:
-            redis_server.drop_store(stores.pop())
+            server.drop_store(stores.pop())
+
+
+def test_the_model_agrees_with_redis(redis_server: RedisServer) -> None:
+    drive_on_redis(redis_server)
+
+
+def test_the_model_agrees_with_the_other_redis(other_redis: RedisServer) -> None:
+    drive_on_redis(other_redis)
