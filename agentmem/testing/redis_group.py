@@ -87,10 +87,18 @@ def hosts_of(servers: Sequence[RedisProgram]) -> str:
 
 
 def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    """Poll until the condition is true.
+    """Poll until it is true; a server that cuts off its clients, as one that changes its role does, says no.
 
     Raises:
         ServerError: it is not within a minute; the text says for what.
     """
-    if not wait_until(condition, _TIMEOUT_SECONDS):
+    from redis import ConnectionError as Cut
+
+    def holds() -> bool:
+        try:
+            return condition()
+        except Cut:
+            return False
+
+    if not wait_until(holds, _TIMEOUT_SECONDS):
         raise ServerError(f"waited {_TIMEOUT_SECONDS:.0f} s in vain until {what}")

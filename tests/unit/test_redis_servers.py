@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from agentmem.testing import processes
+from agentmem.testing.redis_group import wait_for
 from agentmem.testing.redis_server import key_prefix, open_client
 from agentmem.testing.servers import (
     LocalRedis,
@@ -346,3 +347,16 @@ def test_sentinels_put_the_replica_in_the_killed_masters_place(program: Path, pa
         assert written(url) == 2
         with pytest.raises(ServerError, match="no replica"):
             redises.failover()
+
+
+def test_who_is_cut_off_while_roles_change_asks_again() -> None:
+    answers = iter([redis.ConnectionError("Connection reset by peer"), False, True])
+
+    def condition() -> bool:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    wait_for("it is so", condition)
+    assert next(answers, None) is None
