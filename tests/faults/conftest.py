@@ -50,7 +50,7 @@ class Stage:
     ) -> set[type[AgentMemError]]:
         """Strike while a crew works, hold the store against what they were told, and return what errors came.
 
-        Threads, descriptors and connections must be as before, and connections never more than the pool has places.
+        Threads, descriptors and connections must be no more than before, connections never more than the pool holds.
         """
         with agentmem.connect(self.url) as direct:
             direct.ping()  # whatever is done once has been done
@@ -59,7 +59,8 @@ class Stage:
             crew = endure(memory, strike)
             eventually(lambda: self.connections() <= POOL_SIZE)
         eventually(lambda: self.connections() == 0)
-        eventually(lambda: Resources.now() == before)
+        # Fewer is no leak: what an earlier test left behind may be collected meanwhile.
+        eventually(lambda: all(now <= then for now, then in zip(Resources.now(), before, strict=True)))
         with agentmem.connect(self.url) as direct:
             assert_survived(direct, crew)
         return crew.errors
