@@ -121,6 +121,7 @@ def test_r35_a_hosts_client_of_sentinels_follows_them_and_stays_open(group: Redi
             memory.put("key", 1)
             hand_over(group)
             eventually(lambda: put(memory, 2))
+            group.wait_ready()  # who changes its role cuts off its clients once more
             assert memory.get("key") == 2
             assert memory.check() == []
         host.connection_pool.disconnect()  # those to the old master, which may not be gone yet; it retries nothing
