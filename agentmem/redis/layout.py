@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from agentmem.entries import Record
@@ -110,6 +111,12 @@ def unpack(key: str, value: bytes, *, bodies: bool = True) -> Record:
         # A body that is no UTF-8 must fail when it is decoded, and stay as it is when its entry is touched.
         body = value[start:].decode("utf-8", "surrogateescape")
         metadata = decoded(value[HEADER.size : start])
+    return record_of(key, body, metadata, (version, created, updated, expires))
+
+
+def record_of(key: str, body: str | None, metadata: str | None, stamps: Sequence[int]) -> Record:
+    """An entry of its parts; the stamps are version, created_at, updated_at and expires_at (0: never)."""
+    version, created, updated, expires = stamps
     return Record(
         key,
         body,

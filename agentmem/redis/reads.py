@@ -10,7 +10,7 @@ from agentmem.entries import Record
 from agentmem.errors import PermissionDenied, Unavailable
 from agentmem.evaluation import matches
 from agentmem.keys import Pattern
-from agentmem.plan import from_microseconds, microseconds
+from agentmem.plan import from_microseconds, is_alive, microseconds
 from agentmem.redis import scripts
 from agentmem.redis.layout import HEADER, Layout, Place, lexical_range, says_it_all, unpack
 from agentmem.redis.packing import pack
@@ -69,19 +69,14 @@ class Reads:
     def _by_time(self, place: Place, query: Query, after: Position | None, limit: int) -> Slice:
         """The page's entries are kept while the others pass by."""
         as_of = 0 if after is None else after.as_of_us
-        sign = -1 if query.descending else 1
+        pick = heapq.nlargest if query.descending else heapq.nsmallest
         best: list[Record] = []
-
-        def rank(record: Record) -> tuple[int, Any]:
-            key = _Reversed(record.key) if query.descending else record.key
-            return sign * microseconds(record.updated_at), key
-
         by_key = query._replace(order="key", descending=False)
         border = None if after is None else (after.updated_us, after.key)
         for records, now in self._pieces(place, by_key, None, PIECE, bodies=True):
             as_of = as_of or now
             eligible = [record for record in records if _is_beyond(record, border, as_of, descending=query.descending)]
-            best = heapq.nsmallest(limit, [*best, *eligible], key=rank)
+            best = pick(limit, [*best, *eligible], key=_rank)
         return Slice(best, as_of)
 
     def count(self, partition: str, query: Query) -> int:
@@ -182,7 +177,7 @@ class Reads:
                 record
                 for name, value in zip(flat[::2], flat[1::2], strict=True)
                 if (says_it_all(pattern) or pattern.matches(name.decode()))
-                and _is_alive(record := unpack(name.decode(), value, bodies=bodies), moment)
+                and is_alive(record := unpack(name.decode(), value, bodies=bodies), moment)
                 and (where is None or matches(where, record))
             ]
             yield records, now
@@ -191,33 +186,14 @@ class Reads:
             after = Position(last.decode())
 
 
-def _is_alive(record: Record, now: Any) -> bool:
-    return record.expires_at is None or record.expires_at > now
+def _rank(record: Record) -> tuple[int, str]:
+    return microseconds(record.updated_at), record.key
 
 
 def _is_beyond(record: Record, border: tuple[int, str] | None, as_of: int, *, descending: bool) -> bool:
-    updated = microseconds(record.updated_at)
-    if updated > as_of:
+    rank = _rank(record)
+    if rank[0] > as_of:
         return False
     if border is None:
         return True
-    place = (updated, record.key)
-    return place < border if descending else place > border
-
-
-class _Reversed:
-    """Sorts the other way round."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __lt__(self, other: _Reversed) -> bool:
-        return other.key < self.key
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reversed) and other.key == self.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
+    return rank < border if descending else rank > border

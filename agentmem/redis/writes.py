@@ -22,7 +22,7 @@ from agentmem.entries import Record
 from agentmem.errors import NamespaceError, Unavailable, VersionConflict
 from agentmem.plan import Context, from_microseconds, microseconds, plan
 from agentmem.redis import scripts
-from agentmem.redis.layout import Layout, Place, decoded, encoded, unpack
+from agentmem.redis.layout import Layout, Place, decoded, encoded, record_of, unpack
 from agentmem.redis.packing import pack
 from agentmem.retry import rounds
 from agentmem.ttl import KEEP
@@ -124,7 +124,7 @@ class Writes:
             expected,
         )
         self._check(answer, command.key, None if command.if_absent else command.if_version)
-        return Outcome(None, _record(command.key, command.body, command.metadata, answer[1:]))
+        return Outcome(None, record_of(command.key, command.body, command.metadata, answer[1:]))
 
     def _delete(self, place: Place, command: DeleteCommand) -> Outcome:
         expected: Any = b"" if command.if_version is None else command.if_version
@@ -151,7 +151,7 @@ class Writes:
         *stamps, body, metadata = answer[1:]
         text = body.decode()
         value = int(text) if text.lstrip("-").isdigit() else float(text)
-        return Outcome(value, _record(command.key, text, decoded(metadata), stamps))
+        return Outcome(value, record_of(command.key, text, decoded(metadata), stamps))
 
     def _put_many(self, partition: str, place: Place, puts: list[PutCommand]) -> list[Outcome]:
         flat = [part for put in puts for part in (put.key, put.body, put.metadata or "")]
@@ -248,16 +248,3 @@ class _Batch:
         if before is not None and record.expires_at is before.expires_at:
             return microseconds(record.expires_at), 0
         return (microseconds(record.expires_at) - microseconds(self._context.now)) // 1000, 1
-
-
-def _record(key: str, body: str, metadata: str | None, stamps: Sequence[int]) -> Record:
-    version, created, updated, expires = stamps
-    return Record(
-        key,
-        body,
-        version,
-        from_microseconds(created),
-        from_microseconds(updated),
-        from_microseconds(expires) if expires else None,
-        metadata,
-    )
