@@ -182,20 +182,28 @@ def _one(address: Address, options: RedisOptions, shared: dict[str, Any]) -> Ser
         over_socket: Any = UnixDomainSocketConnection
         return _own(lambda: over_socket(path=address.path, **arguments), options)
     host, port = address.hosts[0]
-    made = SSLConnection if address.tls else Connection
+    made = _connection_class(address)
     return _own(lambda: made(host=host, port=port, **shared), options)
 
 
-def _own(open_one: Callable[[], ConnectionInterface], options: RedisOptions) -> Servers:
-    return OneServer(OwnConnections(open_one, capacity=options.pool_size, timeout=options.pool_timeout))
+def _connection_class(address: Address) -> type[Connection]:
+    return SSLConnection if address.tls else Connection
+
+
+def _own(
+    open_one: Callable[[], ConnectionInterface], options: RedisOptions, release: Callable[[], None] | None = None
+) -> Servers:
+    connections = OwnConnections(open_one, capacity=options.pool_size, timeout=options.pool_timeout)
+    return OneServer(connections, release)
 
 
 def _sentinel(address: Address, options: RedisOptions, shared: dict[str, Any], service: str, number: int) -> Servers:
     if not service:
         raise ConfigurationError("a Sentinel URL names its service: redis+sentinel://host:26379/mymaster")
-    made = SSLConnection if address.tls else Connection
+    made = _connection_class(address)
     timeouts = {name: shared[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
-    sentinels = redis.Sentinel(address.hosts, sentinel_kwargs={**timeouts, **_sentinel_account(address, options)})
+    account = {"username": options.sentinel_username, "password": options.sentinel_password}
+    sentinels = redis.Sentinel(address.hosts, sentinel_kwargs={**timeouts, **account})
 
     def open_one() -> ConnectionInterface:
         host, port = sentinels.discover_master(service)
@@ -205,18 +213,12 @@ def _sentinel(address: Address, options: RedisOptions, shared: dict[str, Any], s
         for sentinel in sentinels.sentinels:
             sentinel.close()
 
-    return OneServer(
-        OwnConnections(open_one, capacity=options.pool_size, timeout=options.pool_timeout), release=release
-    )
-
-
-def _sentinel_account(address: Address, options: RedisOptions) -> dict[str, Any]:
-    return {"username": options.sentinel_username, "password": options.sentinel_password}
+    return _own(open_one, options, release)
 
 
 def _cluster(address: Address, options: RedisOptions, shared: dict[str, Any]) -> Servers:
     nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
-    made = SSLConnection if address.tls else Connection
+    made = _connection_class(address)
     try:
         cluster = redis.RedisCluster(startup_nodes=nodes, ssl=address.tls, **shared)
     except (RedisError, RedisClusterException) as error:

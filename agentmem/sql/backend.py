@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from agentmem.errors import ConfigurationError, Unavailable
 from agentmem.options import names_of, read_options
 from agentmem.sql import schema
-from agentmem.sql.connections import EngineConnections
+from agentmem.sql.connections import EngineConnections, translated
 from agentmem.sql.engines import is_memory, normalised, postgres_engine, sqlite_engine
 from agentmem.sql.options import EngineOptions, PostgresOptions, SQLiteOptions, SQLOptions, split
 from agentmem.sql.replicas import ReplicatedConnections
@@ -185,8 +185,7 @@ def _see_to_schema(engine: Engine, dialect: Dialect, naming: Naming, *, create: 
             _check_encoding(connection)
             revision = schema.read_revision(connection, naming)
     except DBAPIError as error:
-        original = error.orig if isinstance(error.orig, Exception) else error
-        raise dialect.translate(original, broken=True, uncertain=False) from error
+        raise translated(dialect, error) from error
     if create and revision in (None, *schema.KNOWN[:-1]):
         _upgrade(engine, naming)
     else:

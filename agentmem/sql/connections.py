@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 
-from agentmem.errors import PoolTimeout
+from agentmem.errors import AgentMemError, PoolTimeout
 from agentmem.pool import drivers
 from agentmem.pool.connections import Connections
 
@@ -47,6 +47,12 @@ class Link(drivers.Link):
         self.cursor: Any = None
 
 
+def translated(driver: drivers.Driver[Link], error: DBAPIError) -> AgentMemError:
+    """What SQLAlchemy's wrapping of a driver's error means, from a connection that is being opened or first used."""
+    original = error.orig if isinstance(error.orig, Exception) else error
+    return driver.translate(original, broken=True, uncertain=False)
+
+
 class EngineConnections(Connections[Link]):
     """Lends the driver connections of an engine.
 
@@ -75,8 +81,7 @@ class EngineConnections(Connections[Link]):
         except PoolLimitError as error:
             raise PoolTimeout(f"the engine's pool had no free connection: {error}") from error
         except DBAPIError as error:
-            original = error.orig if isinstance(error.orig, Exception) else error
-            raise self._driver.translate(original, broken=True, uncertain=False) from error
+            raise translated(self._driver, error) from error
 
     def _return(self, link: Link) -> None:
         link.proxy.close()

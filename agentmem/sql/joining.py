@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from agentmem.errors import Closed, ConfigurationError
-from agentmem.sql.connections import Link
+from agentmem.sql.connections import Link, translated
 
 if TYPE_CHECKING:
     from agentmem.sql.dialect import Dialect
@@ -60,8 +60,7 @@ class JoinedConnections:
             if not connection.in_transaction():
                 connection.begin()
         except DBAPIError as error:
-            original = error.orig if isinstance(error.orig, Exception) else error
-            raise dialect.translate(original, broken=True, uncertain=False) from error
+            raise translated(dialect, error) from error
         if connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):  # type: ignore[arg-type]  # it is open
             raise ConfigurationError("that connection is in autocommit mode: there is no transaction to join")
         return cls(connection, dialect)
