@@ -137,10 +137,6 @@ class Batches:
     def _apply_planned(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome] | None:
         """Two round trips: read under locks, write and commit. An exception leaves the roll-back to the keeper."""
         stored, created, policy = self._read(link, partition, commands)
-        while any(key not in stored for key in created):
-            # Deleted by another writer between the two statements, so that it is not locked: begin anew.
-            link.cursor.execute(link.words.rollback)
-            stored, created, policy = self._read(link, partition, commands)
         if not policy:
             link.cursor.execute(link.words.rollback)
             return None
