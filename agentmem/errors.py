@@ -14,6 +14,8 @@ AgentMemError
 ├── InvalidOperation                    R14: the stored value does not bear the operation
 │   └── CounterOverflow (OverflowError)
 ├── VersionConflict                     R13, R16: another writer was first
+├── LeaseLost                           a lease, or an item's, ended or went to another holder; nothing was changed
+├── LeaseHeld                           somebody else holds the lease
 ├── CorruptEntry                        R10: what is stored cannot be decoded
 ├── Unavailable                         the backend did not answer; the call was not applied
 │   └── PoolTimeout (TimeoutError)      R32
@@ -29,7 +31,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+
+def _listed(ids: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, ids[:5]))
+    return f"item {shown}" if len(ids) == 1 else f"items {shown}{', …' if len(ids) > 5 else ''}"
 
 
 def _rebuild(cls: type[AgentMemError], args: tuple[Any, ...], data: dict[str, Any]) -> AgentMemError:
@@ -148,6 +155,35 @@ class VersionConflict(AgentMemError):
         self.key = key
         self.expected = expected
         self.current = current
+
+
+class LeaseLost(AgentMemError):
+    """A lease does not stand any more: it ended, was released, or went to another holder. Nothing was changed.
+
+    Attributes:
+        name: of the lease, or of the queue.
+        items: the ids of a queue's items whose leases are lost; empty for a lease.
+    """
+
+    def __init__(self, name: str, items: Iterable[int] = ()) -> None:
+        self.name = name
+        self.items = tuple(items)
+        what = f"the lease {name!r}" if not self.items else f"the lease of {_listed(self.items)} in the queue {name!r}"
+        super().__init__(f"{what} ended or went to another holder; nothing was changed")
+
+
+class LeaseHeld(AgentMemError):
+    """Somebody else holds the lease.
+
+    Attributes:
+        name: of the lease.
+        owner: who, as the holder calls itself.
+    """
+
+    def __init__(self, name: str, owner: str) -> None:
+        super().__init__(f"the lease {name!r} is held by {owner!r}")
+        self.name = name
+        self.owner = owner
 
 
 class CorruptEntry(AgentMemError):

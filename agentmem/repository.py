@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
     from agentmem.filters import Filter
     from agentmem.keys import Pattern
+    from agentmem.qtable_port import QTableStore
+    from agentmem.queue_port import QueueStore
 
 DEFAULT_MAX_VALUE_BYTES = 1024 * 1024
 
@@ -177,6 +179,24 @@ class Repository(ABC):
             ConfigurationError: this backend has none to join, or not this kind.
         """
         raise ConfigurationError(f"{self.name} cannot join a transaction of {type(transaction).__module__}")
+
+    @property
+    def queues(self) -> QueueStore:
+        """The work queues, for backends that have them.
+
+        Raises:
+            ConfigurationError: this backend has none.
+        """
+        raise ConfigurationError(f"{self.name} has no work queues")
+
+    @property
+    def qtables(self) -> QTableStore:
+        """The learned values, for backends that have them.
+
+        Raises:
+            ConfigurationError: this backend has none.
+        """
+        raise ConfigurationError(f"{self.name} has no learned values")
 
     @abstractmethod
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""How agents work together through what they remember: one module an idea; ask a `Memory` for them."""
