@@ -5,131 +5,72 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth
-from benchmarks.contenders import RAW, AgentMem, Contender
-from benchmarks.stores import BACKENDS, places
-from benchmarks.workload import BATCH, PAGE, key, value
+from benchmarks import crowds, growth, occasions, page, peers, sizes
+from benchmarks.contenders import AgentMem
+from benchmarks.operations import MORE, OPERATIONS
+from benchmarks.rounds import contenders, measure
+from benchmarks.stores import BACKENDS
 
-STORED = 10_000
-Operation = Callable[[Contender, int], int]
-Rates = dict[str, dict[str, float]]
-
-#: Of the raw driver's speed: on an idle machine it should be reached.
-TARGETS = {
-    "sqlite": (0.40, 0.55, 0.50, 0.50, 0.50),
-    "postgresql": (0.80, 0.90, 0.80, 0.90, 0.80),
-    "redis": (0.85, 0.70, 0.50, 0.40, 5.00),
-}
-
-
-def _get(contender: Contender, at: int) -> int:
-    for index in range(at, at + 200):
-        contender.get(key(index))
-    return 200
-
-
-def _put(contender: Contender, at: int) -> int:
-    for index in range(at, at + 200):
-        contender.put(key(index), value(index))
-    return 200
-
-
-def _get_many(contender: Contender, at: int) -> int:
-    keys = [key(index) for index in range(at, at + BATCH)]
-    found = contender.get_many(keys)
-    assert found == BATCH, found
-    return BATCH
-
-
-def _put_many(contender: Contender, at: int) -> int:
-    contender.put_many(_VALUES[at])
-    return BATCH
-
-
-def _search(contender: Contender, at: int) -> int:
-    for number in range(20):
-        found = contender.search(key((at + number * 100) % STORED)[:-2])
-        assert found == PAGE, found
-    return 20
-
-
-OPERATIONS: dict[str, Operation] = {
-    "get": _get,
-    "put": _put,
-    "get_many 1000": _get_many,
-    "put_many 1000": _put_many,
-    "search_50": _search,
-}
-_VALUES = {at: {key(index): value(index) for index in range(at, at + BATCH)} for at in range(0, STORED, BATCH)}
-
-
-@contextmanager
-def contenders(backend: str) -> Iterator[tuple[Contender, AgentMem]]:
-    """The raw driver first, then agentmem, both on the same file system or server."""
-    with ExitStack() as stack:
-        first, second = stack.enter_context(places(backend))
-        both: tuple[Contender, AgentMem] = RAW[backend](first), AgentMem(second)
-        for contender in both:
-            stack.callback(contender.close)
-            for mapping in _VALUES.values():
-                contender.put_many(mapping)
-        yield both
-
-
-def measure(backend: str, rounds: int) -> tuple[Rates, str]:
-    """Operations per second by operation and contender, the median over the rounds; and the server's version."""
-    rates: dict[str, dict[str, list[float]]] = {name: {} for name in OPERATIONS}
-    with contenders(backend) as both:
-        for number in range(rounds + 1):
-            for name, operation in OPERATIONS.items():
-                for contender in both:
-                    at = number % (STORED // BATCH) * BATCH
-                    started = time.perf_counter()
-                    done = operation(contender, at)
-                    rate = done / (time.perf_counter() - started)
-                    if number:  # the first round warms up
-                        rates[name].setdefault(contender.name, []).append(rate)
-        medians = {name: {who: statistics.median(each) for who, each in by.items()} for name, by in rates.items()}
-        return medians, both[1].server_version
-
-
-def table(backend: str, medians: Rates) -> str:
-    """Markdown; the ratio is what counts."""
-    raw, ours = next(iter(medians.values()))
-    lines = [f"| {backend} | {raw}/s | {ours}/s | {ours} / {raw} | target |", "|---|---|---|---|---|"]
-    for (name, by), target in zip(medians.items(), TARGETS[backend], strict=True):
-        lines.append(f"| {name} | {by[raw]:,.0f} | {by[ours]:,.0f} | {by[ours] / by[raw]:.2f} | {target:.2f} |")
-    return "\n".join(lines)
+LIBRARIES = (
+    *("sqlalchemy", "psycopg", "redis", "hiredis", "orjson", "msgspec"),
+    *("langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres", "diskcache", "py-key-value-aio"),
+)
 
 
 def main() -> None:
-    """Run, print the tables of each backend, and write JSON on request."""
+    """Run, print the tables of each backend, and write JSON and the page on request."""
     given = _arguments()
-    found: dict[str, Any] = {"python": platform.python_version(), "libraries": _libraries()}
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()}, {platform.machine()}",
+        "libraries": _libraries(),
+        "backends": {},
+    }
     for backend in given.backends or BACKENDS:
-        medians, server = measure(backend, given.rounds)
-        print(table(backend, medians), end="\n\n", flush=True)
-        result: dict[str, Any] = {"server": server, "operations_per_second": medians}
-        if given.growth:
-            result["growth_seconds"] = grown = growth.measure(backend, given.growth)
-            print(*growth.rows(backend, grown), sep="\n", end="\n\n", flush=True)
-        found[backend] = result
+        found["backends"][backend] = _backend(backend, given)
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n")
+    if given.page:
+        page.write(found, given.page)
+
+
+def _backend(backend: str, given: argparse.Namespace) -> dict[str, Any]:
+    rounds = given.rounds
+    with contenders(backend, with_peers=given.peers) as made:
+        ours = next(each for each in made if isinstance(each, AgentMem))
+        result: dict[str, Any] = {"server": ours.server_version}
+        _show(backend, result, "operations_per_second", measure(made, rounds, {**OPERATIONS, **MORE}))
+        if given.all:
+            _show(backend, result, "by_threads", crowds.by_threads(made[:2], rounds))
+            _show(backend, result, "by_size", sizes.by_size(made[:2], rounds))
+    for name in peers.missing(backend) if given.peers else ():
+        print(f"{backend}: {name} is not installed; the extra `bench` brings it", end="\n\n")
+    if given.all:
+        _show(backend, result, "by_processes", crowds.by_processes(backend, max(1, rounds // 3)))
+        result["occasions_seconds"] = seconds = occasions.measure(backend, given.many, given.rounds)
+        print(*occasions.rows(backend, seconds), sep="\n", end="\n\n", flush=True)
+    if given.growth:
+        result["growth_seconds"] = grown = growth.measure(backend, given.growth)
+        print(*growth.rows(backend, grown), sep="\n", end="\n\n", flush=True)
+    return result
+
+
+def _show(backend: str, result: dict[str, Any], name: str, rates: Any) -> None:
+    result[name] = rates
+    print(*page.rate_rows(backend, rates), sep="\n", end="\n\n", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("backends", nargs="*", help=f"{', '.join(BACKENDS)}; all when none is named")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--peers", action="store_true", help="also other libraries, as far as they are installed")
+    parser.add_argument("--all", action="store_true", help="also threads, processes, sizes and rare occasions")
+    parser.add_argument("--many", type=int, default=occasions.MANY, help="entries for the rare occasions")
     parser.add_argument(
         "--growth",
         type=int,
@@ -140,6 +81,7 @@ def _arguments() -> argparse.Namespace:
         "takes about a minute and 0.6 GB of memory",
     )
     parser.add_argument("--json", type=Path, help="write the medians and the versions here")
+    parser.add_argument("--page", type=Path, help="write tables and charts here, as docs/performance.md")
     given = parser.parse_args()
     unknown = set(given.backends) - set(BACKENDS)
     if unknown:
@@ -148,7 +90,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def _libraries() -> dict[str, str]:
-    return {name: version(name) for name in ("sqlalchemy", "psycopg", "redis", "hiredis", "orjson", "msgspec")}
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.__main__ import Rates, measure
+from benchmarks import rounds
+from benchmarks.rounds import Rates
 from benchmarks.stores import BACKENDS
 
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -48,6 +49,12 @@ def best(backend: str, before: Mapping[str, float], tolerance: float, measured: 
     return now
 
 
+def measure(backend: str, number: int) -> Rates:
+    """The raw driver and agentmem, in so many rounds."""
+    with rounds.contenders(backend) as made:
+        return rounds.measure(made, number)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure and compare; the exit code says whether anything fell."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
@@ -61,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     slower = False
     for backend in given.backends or BACKENDS:
         stored = {} if given.save else before[backend]
-        now = best(backend, stored, given.tolerance, lambda name=backend: ratios(measure(name, given.rounds)[0]))
+        now = best(backend, stored, given.tolerance, lambda name=backend: ratios(measure(name, given.rounds)))
         for name in now:
             print(f"{backend} {name}: {now[name]:.2f}" + (f", was {stored[name]:.2f}" if name in stored else ""))
         slower = slower or bool(fallen(now, stored, given.tolerance))

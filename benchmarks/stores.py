@@ -13,15 +13,15 @@ BACKENDS = ("sqlite", "postgresql", "redis")
 
 
 @contextmanager
-def places(backend: str) -> Iterator[list[str]]:
-    """The URLs of two empty stores; what is in one makes the other no larger."""
+def places(backend: str, number: int = 2) -> Iterator[list[str]]:
+    """The URLs of empty stores; what is in one makes the others no larger."""
     if backend == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
-            yield [f"sqlite:///{Path(folder) / name}.db" for name in ("first", "second")]
+            yield [f"sqlite:///{Path(folder) / str(each)}.db" for each in range(number)]
     elif backend == "postgresql":
         with find_postgres() as postgres:
-            yield [postgres.new_database() for _ in range(2)]
+            yield [postgres.new_database() for _ in range(number)]
     else:
         with find_redis() as redis:
             redis.start()
-            yield [redis.url(database) for database in range(2)]
+            yield [redis.url(database) for database in range(number)]

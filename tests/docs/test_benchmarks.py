@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,17 +17,34 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["sqlite", "redis"])
-def test_one_round_of_the_benchmarks(backend: str, tmp_path: Path) -> None:
-    found = tmp_path / "found.json"
-    words = [backend, "--rounds", "1", "--growth", "1000", "--json", str(found)]
-    command = [sys.executable, "-W", "error", "-m", "benchmarks", *words]
+def test_one_round_of_the_benchmarks(tmp_path: Path) -> None:
+    result, out = run(tmp_path, "redis", "--growth=1000")
+    for name, by in {**result["operations_per_second"], **result["growth_seconds"]}.items():
+        assert f"| {name} | " in out
+        assert all(figure > 0 for figure in by.values())
+
+
+@pytest.mark.slow
+def test_one_round_of_everything_and_the_page_of_it(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    result, out = run(tmp_path, "sqlite", "--all", "--peers", "--many=1000", f"--page={page}")
+    parts = ("operations_per_second", "by_threads", "by_processes", "by_size")
+    figures = {name: by for part in parts for name, by in result[part].items()}
+    figures |= {name: {"agentmem": seconds} for name, seconds in result["occasions_seconds"].items()}
+    for name, by in figures.items():
+        assert f"| {name} | " in out
+        assert f"| {name} | " in page.read_text()
+        assert all(figure > 0 for figure in by.values())
+    assert "plain ORM" in page.read_text()
+    assert ET.fromstring((tmp_path / "performance-sqlite.svg").read_text()).tag.endswith("svg")
+
+
+def run(folder: Path, backend: str, *words: str) -> tuple[dict[str, Any], str]:
+    found = folder / "found.json"
+    command = [sys.executable, "-W", "error", "-m", "benchmarks", backend, "--rounds=1", f"--json={found}", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    result = json.loads(found.read_text())[backend]
-    for name, by in {**result["operations_per_second"], **result["growth_seconds"]}.items():
-        assert f"| {name} | " in done.stdout
-        assert all(figure > 0 for figure in by.values())
+    return json.loads(found.read_text())["backends"][backend], done.stdout
 
 
 def test_a_ratio_that_fell_is_found_and_a_busy_moment_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +60,7 @@ def test_a_ratio_that_fell_is_found_and_a_busy_moment_forgiven(capsys: pytest.Ca
 def test_a_drop_fails_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     baseline = tmp_path / "baseline.json"
     speed = {"get": {"raw": 10.0, "agentmem": 8.0}}
-    monkeypatch.setattr(compare, "measure", lambda backend, rounds: (speed, "1"))
+    monkeypatch.setattr(compare, "measure", lambda backend, rounds: speed)
     words = ["sqlite", "--baseline", str(baseline)]
     assert compare.main([*words, "--save"]) == 0
     assert json.loads(baseline.read_text()) == {"sqlite": {"get": 0.8}}

@@ -1,0 +1,84 @@
+"""What is done now and then: a filter over many entries, statistics, clearing, purging beside writers, a cold start."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import agentmem
+from benchmarks.rounds import timed
+from benchmarks.stores import places
+from benchmarks.workload import key, value
+
+MANY = 100_000
+CHUNK = 10_000
+WHERE = {"agent": "analyst-3", "status": "failed", "score": {"$gt": 0.98}}
+
+
+def measure(backend: str, many: int = MANY, rounds: int = 5) -> dict[str, float]:
+    """Median seconds by occasion."""
+    with ExitStack() as stack:
+        (url,) = stack.enter_context(places(backend, 1))
+        memory = stack.enter_context(agentmem.connect(url, partition="occasions", create="always"))
+        for start in range(0, many, CHUNK):
+            memory.put_many({key(index): value(index) for index in range(start, min(start + CHUNK, many))})
+        found = {
+            f"search with a filter among {many:,}": _median(lambda: memory.search(where=WHERE, limit=50), rounds),
+            f"count with a filter among {many:,}": _median(lambda: memory.count(where=WHERE), rounds),
+            f"stats of {many:,}": _median(memory.stats, rounds),
+            f"clear of {many // 10:,} among {many:,}": _cleared(memory, many // 10),
+            f"purge of {many // 10:,} beside 4 writers": _purged(memory, many // 10),
+            "cold start: import, connect, get": _median(lambda: _cold_start(url), rounds),
+        }
+    found["cold start: python alone"] = _median(lambda: subprocess.run([sys.executable, "-c", ""], check=True), rounds)
+    return found
+
+
+def _median(work: Callable[[], object], rounds: int) -> float:
+    work()
+    return statistics.median(timed(work) for _ in range(rounds))
+
+
+def _cleared(memory: agentmem.Memory, number: int) -> float:
+    scope = memory.scoped("scratch/")
+    for start in range(0, number, CHUNK):
+        scope.put_many(dict.fromkeys(map(str, range(start, min(start + CHUNK, number))), value(0)))
+    return timed(scope.clear)
+
+
+def _purged(memory: agentmem.Memory, number: int) -> float:
+    for start in range(0, number, CHUNK):
+        keys = (f"short/{index}" for index in range(start, min(start + CHUNK, number)))
+        memory.put_many(dict.fromkeys(keys, value(0)), ttl=0.001)
+    time.sleep(0.01)
+    stop = threading.Event()
+
+    def write(name: int) -> None:
+        while not stop.is_set():
+            memory.put(f"writer/{name}", value(name))
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        return timed(memory.purge_expired)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+
+
+def _cold_start(url: str) -> None:
+    words = f"import agentmem; agentmem.connect({url!r}, partition='occasions').get('run/0000/000001')"
+    subprocess.run([sys.executable, "-c", words], check=True)
+
+
+def rows(backend: str, seconds: dict[str, float]) -> list[str]:
+    """Markdown."""
+    lines = [f"| {backend} | ms |", "|---|---|"]
+    return lines + [f"| {name} | {each * 1000:,.1f} |" for name, each in seconds.items()]
