@@ -139,7 +139,7 @@ class DiskCache(Contender):
     """diskcache with JSON in place of pickle."""
 
     name = "diskcache"
-    lacks: ClassVar[frozenset[str]] = frozenset({"search", "compare_and_set", "transaction"})
+    lacks: ClassVar[frozenset[str]] = _NO_ATOMS | {"search"}  # its increment takes no JSON
 
     def __init__(self, url: str) -> None:
         from diskcache import Cache, JSONDisk
@@ -163,9 +163,6 @@ class DiskCache(Contender):
     def search(self, prefix: str) -> int:
         raise NotImplementedError
 
-    def increment(self, key: str) -> None:
-        self._cache.incr(f"counters/{key}")
-
     def close(self) -> None:
         self._cache.close()
 
@@ -178,9 +175,11 @@ class PyKeyValue(Contender):
 
     def __init__(self, url: str) -> None:
         from key_value.aio.stores.redis import RedisStore
+        from redis.asyncio import Redis
 
         self._runner = asyncio.Runner()
-        self._store: Any = RedisStore(url=url)
+        self._client = Redis.from_url(url, decode_responses=True)
+        self._store: Any = RedisStore(client=self._client)
 
     def get(self, key: str) -> Any:
         return self._runner.run(self._store.get(key))
@@ -198,7 +197,7 @@ class PyKeyValue(Contender):
         raise NotImplementedError
 
     def close(self) -> None:
-        self._runner.run(self._store.close())
+        self._runner.run(self._client.aclose())
         self._runner.close()
 
 
