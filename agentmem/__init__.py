@@ -16,10 +16,14 @@ from typing import Any
 from agentmem.arguments import MISSING
 from agentmem.codecs import TypeCodec
 from agentmem.connect import connect
+from agentmem.coordination.lease import Lease
+from agentmem.coordination.queue import Queue
+from agentmem.coordination.session import Session
 from agentmem.entries import Entry, Page, Partition, Problem, Stats
 from agentmem.errors import (
     AgentMemError,
     BackendError,
+    BarrierTimeout,
     Closed,
     ConfigurationError,
     CorruptEntry,
@@ -32,6 +36,8 @@ from agentmem.errors import (
     InvalidPattern,
     InvalidTTL,
     InvalidValue,
+    LeaseHeld,
+    LeaseLost,
     NamespaceError,
     OutcomeUnknown,
     PermissionDenied,
@@ -41,8 +47,9 @@ from agentmem.errors import (
     ValueTooLarge,
     VersionConflict,
 )
+from agentmem.jobs import Job, Queued, QueueItem
 from agentmem.memory import Memory
-from agentmem.operations import Append, Check, Delete, Increment, Merge, Put, Result, Touch
+from agentmem.operations import Ack, Append, Check, Delete, Enqueue, Increment, Merge, Nack, Put, Result, Touch
 from agentmem.transaction import Transaction
 from agentmem.ttl import UNSET
 from agentmem.typed import TypedEntry, TypedMemory
@@ -51,9 +58,11 @@ from agentmem.values import Codec
 __all__ = [
     "MISSING",
     "UNSET",
+    "Ack",
     "AgentMemError",
     "Append",
     "BackendError",
+    "BarrierTimeout",
     "Check",
     "Closed",
     "Codec",
@@ -61,6 +70,7 @@ __all__ = [
     "CorruptEntry",
     "CounterOverflow",
     "Delete",
+    "Enqueue",
     "Entry",
     "Increment",
     "InvalidArgument",
@@ -71,8 +81,13 @@ __all__ = [
     "InvalidPattern",
     "InvalidTTL",
     "InvalidValue",
+    "Job",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "Memory",
     "Merge",
+    "Nack",
     "NamespaceError",
     "OutcomeUnknown",
     "Page",
@@ -81,8 +96,12 @@ __all__ = [
     "PoolTimeout",
     "Problem",
     "Put",
+    "Queue",
+    "QueueItem",
+    "Queued",
     "Result",
     "SchemaMismatch",
+    "Session",
     "Stats",
     "Touch",
     "Transaction",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any, Final
 
 from agentmem.errors import InvalidArgument
 from agentmem.plan import INT64_MAX, INT64_MIN
+from agentmem.values import shown
 
 
 class Missing(enum.Enum):
@@ -23,8 +25,8 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 
-def whole(name: str, value: Any) -> int:
-    """A whole number from 1 up to what 64 bits hold, such as a limit.
+def whole(name: str, value: Any, *, most: int = INT64_MAX) -> int:
+    """A whole number from 1 up to `most`, which is what 64 bits hold, such as a limit.
 
     Raises:
         InvalidArgument: anything else; a bool is no number.
@@ -33,12 +35,14 @@ def whole(name: str, value: Any) -> int:
         raise InvalidArgument(f"{name} must be a whole number of at least 1, not {value!r}")
     if value > INT64_MAX:
         raise InvalidArgument(f"{name} must fit 64 bits, it has {value.bit_length()}")
+    if value > most:
+        raise InvalidArgument(f"{name} must be at most {most:,}, not {value:,}")
     return value
 
 
-def whole_or_none(name: str, value: Any) -> int | None:
+def whole_or_none(name: str, value: Any, *, most: int = INT64_MAX) -> int | None:
     """As `whole`; None stands for no limit."""
-    return None if value is None else whole(name, value)
+    return None if value is None else whole(name, value, most=most)
 
 
 def number(name: str, value: Any) -> int | float:
@@ -54,6 +58,23 @@ def number(name: str, value: Any) -> int | float:
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise InvalidArgument(f"{name} must be an int or a finite float, not {value!r}")
+
+
+def real(name: str, value: Any, *, lowest: float = -math.inf, highest: float = math.inf) -> float:
+    """A real number of any kind, such as NumPy's, as a finite float within bounds.
+
+    Raises:
+        InvalidArgument: anything else; a bool is no number.
+    """
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        try:
+            found = float(value)
+        except OverflowError:
+            found = math.inf
+        if math.isfinite(found) and lowest <= found <= highest:
+            return found
+    bounds = "" if lowest == -math.inf else f" from {lowest:g} to {highest:g}"
+    raise InvalidArgument(f"{name} must be a finite number{bounds}, not {shown(value)}")
 
 
 def seconds_or_none(name: str, value: Any) -> float | None:

@@ -10,7 +10,8 @@ from agentmem.commands import DeleteCommand
 from agentmem.entries import Entry
 from agentmem.errors import VersionConflict
 from agentmem.handle import Handle
-from agentmem.operations import Operation, Result
+from agentmem.jobs import settling
+from agentmem.operations import Ack, Nack, Operation, Result
 from agentmem.repository import Query
 from agentmem.transaction import Transaction
 from agentmem.ttl import UNSET, MaybeTTL
@@ -75,14 +76,17 @@ class Batching(Handle):
 
         Raises:
             VersionConflict: a Check, `if_version` or `if_absent` failed.
+            LeaseLost: the job of an Ack or Nack was lost.
             InvalidOperation, CounterOverflow, ValueTooLarge: a stored value does not bear its operation.
             NamespaceError, InvalidValue, InvalidTTL, InvalidArgument: a bad argument of one of them.
                 After any of these nothing of the batch was written.
         """
         scope = self._scope
-        commands = [translate.command(scope, one) for one in arguments.several("operations", operations)]
-        outcomes = self._gateway.apply(commands)
-        return [translate.result(scope, *pair) for pair in zip(commands, outcomes, strict=True)]
+        wanted = arguments.several("operations", operations)
+        parts = [translate.part(scope, one) for one in wanted]
+        with settling([one.job for one in wanted if isinstance(one, Ack | Nack)]):
+            outcomes = self._gateway.apply_parts(parts)
+        return [translate.part_result(scope, *pair) for pair in zip(parts, outcomes, strict=True)]
 
     def transaction(self) -> Transaction:
         """A context manager: reads remember versions, writes wait, and the end of the block commits both as one (R16).

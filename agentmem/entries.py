@@ -195,9 +195,9 @@ class Problem:
 
     Attributes:
         kind: a stable word: `corrupt_value`, `corrupt_metadata`, `invalid_key`, `version`, `timestamps`, `orphan`,
-            `index`.
+            `index`, `learned_value`.
         partition: where.
-        key: which entry, or None for the partition itself.
+        key: which entry or Q-table, or None for the partition itself.
         detail: what was found, for people.
     """
 

@@ -16,6 +16,7 @@ AgentMemError
 ├── VersionConflict                     R13, R16: another writer was first
 ├── LeaseLost                           a lease, or an item's, ended or went to another holder; nothing was changed
 ├── LeaseHeld                           somebody else holds the lease
+├── BarrierTimeout (TimeoutError)       the other parties did not come in time
 ├── CorruptEntry                        R10: what is stored cannot be decoded
 ├── Unavailable                         the backend did not answer; the call was not applied
 │   └── PoolTimeout (TimeoutError)      R32
@@ -184,6 +185,24 @@ class LeaseHeld(AgentMemError):
         super().__init__(f"the lease {name!r} is held by {owner!r}")
         self.name = name
         self.owner = owner
+
+
+class BarrierTimeout(AgentMemError, TimeoutError):
+    """The other parties of a barrier did not come in time. The caller's own arrival was taken back.
+
+    Attributes:
+        name: of the barrier.
+        arrived: how many were there, the caller included.
+        parties: how many it takes.
+        waited_seconds: how long.
+    """
+
+    def __init__(self, name: str, arrived: int, parties: int, waited_seconds: float) -> None:
+        super().__init__(f"{arrived} of {parties} parties came to the barrier {name!r} in {waited_seconds:g} s")
+        self.name = name
+        self.arrived = arrived
+        self.parties = parties
+        self.waited_seconds = waited_seconds
 
 
 class CorruptEntry(AgentMemError):

@@ -6,21 +6,31 @@ caller's words.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+import contextlib
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, Protocol, TypeVar
 
-from agentmem.errors import AgentMemError, Closed
+from agentmem.errors import AgentMemError, Closed, InvalidArgument
+from agentmem.queue_port import Exchange, Exchanged, Put, PutOutcome, QueueStore, Settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agentmem.commands import Command, Outcome
     from agentmem.entries import Record
+    from agentmem.qtable_port import QTableStore
     from agentmem.repository import Position, Query, Repository, Slice
     from agentmem.scope import Scope
     from agentmem.sweeper import Sweeper
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Companion(Protocol):
+    """What must not outlive a connection, such as a thread that uses it."""
+
+    def end(self) -> None:
+        """Come to an end; the connection is closed next. Called once, from any thread."""
 
 
 class Lifetime:
@@ -50,10 +60,33 @@ class Lifetime:
         self._repository = repository
         self._owned = owned
         self._sweeper = None if sweep_every is None else _started_sweeper(repository, sweep_every)
+        self._companions: set[Companion] = set()
+
+    def owns(self, repository: Repository) -> bool:
+        """Whether this is the connection's own store, and no wrapping of it."""
+        return repository is self._repository
+
+    def accompany(self, companion: Companion) -> None:
+        """Let something end with the connection, unless `leave` is called before.
+
+        Raises:
+            Closed: the end has come.
+        """
+        self._companions.add(companion)
+        if self.closed:
+            self.leave(companion)
+            raise Closed("this memory was closed")
+
+    def leave(self, companion: Companion) -> None:
+        """Undo `accompany`. Idempotent."""
+        self._companions.discard(companion)
 
     def end(self) -> None:
-        """Stop the sweeper and close an owned repository. Idempotent, from any thread."""
+        """Stop the sweeper and all companions, and close an owned repository. Idempotent, from any thread."""
         self.closed = True
+        while self._companions:
+            with contextlib.suppress(KeyError):
+                self._companions.pop().end()
         if self._sweeper is not None:
             self._sweeper.stop()
         if self._owned:
@@ -66,6 +99,14 @@ def _started_sweeper(repository: Repository, every_seconds: float) -> Sweeper:
     sweeper = Sweeper(repository, every_seconds)
     sweeper.start()
     return sweeper
+
+
+def _next_of(
+    part: Command | Put | Settle, puts: Iterator[PutOutcome], outcomes: Iterator[Outcome]
+) -> Outcome | PutOutcome | None:
+    if isinstance(part, Settle):
+        return None
+    return next(puts) if isinstance(part, Put) else next(outcomes)
 
 
 class Gateway:
@@ -122,6 +163,35 @@ class Gateway:
             self.check_open()
             return []
         return self.call(self.repository.apply, self.scope.partition, commands)
+
+    @property
+    def queues(self) -> QueueStore:
+        """The repository's work queues, for `call`."""
+        self.check_open()
+        return self.repository.queues
+
+    @property
+    def qtables(self) -> QTableStore:
+        """The repository's learned values, for `call`."""
+        self.check_open()
+        return self.repository.qtables
+
+    def exchange(self, step: Exchange) -> Exchanged:
+        """One atomic step of the partition's queues."""
+        if len({(settle.queue, settle.id) for settle in step.settles}) < len(step.settles):
+            raise InvalidArgument("a job is settled once: the same one came twice in one call")
+        return self.call(self.queues.exchange, self.scope.partition, step)
+
+    def apply_parts(self, parts: Sequence[Command | Put | Settle]) -> list[Outcome | PutOutcome | None]:
+        """One atomic batch of commands and of what queues do; what became of each, in order."""
+        settles = [part for part in parts if isinstance(part, Settle)]
+        puts = [part for part in parts if isinstance(part, Put)]
+        commands = [part for part in parts if not isinstance(part, Settle | Put)]
+        if not settles and not puts:
+            return list(self.apply(commands))
+        done = self.exchange(Exchange(settles, puts, None, commands))
+        of_puts, of_commands = iter(done.puts), iter(done.outcomes)
+        return [_next_of(part, of_puts, of_commands) for part in parts]
 
     def scan(self, query: Query, *, after: Position | None, limit: int, bodies: bool = True) -> Slice:
         """One page of records."""

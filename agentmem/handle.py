@@ -12,6 +12,7 @@ from agentmem.urls import redact
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from agentmem.coordination.fencing import Fence
     from agentmem.repository import Repository
     from agentmem.values import Codec
 
@@ -55,6 +56,15 @@ class Handle:
         gateway.check_open()
         return type(self)(gateway.repository, scope=scope, lifetime=gateway.lifetime, derived=True)
 
+    def _fenced(self, fence: Fence) -> Self:
+        """A handle that writes only while a lease stands; see `Memory.fenced`."""
+        from agentmem.coordination.fencing import FencedRepository, token_of
+
+        gateway = self._gateway
+        gateway.check_open()
+        repository = FencedRepository(gateway.repository, token_of(fence, self._scope.partition))
+        return type(self)(repository, scope=self._scope, lifetime=gateway.lifetime, derived=True)
+
     def _refuse_in_scope(self, what: str) -> None:
         if self._scope.prefix:
             raise PermissionDenied(f"{what} reaches beyond the prefix that this handle is confined to")
@@ -92,11 +102,12 @@ class Handle:
         return f"<{' '.join(parts)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        reopen = self._gateway.lifetime.reopen
-        if reopen is None:
+        lifetime = self._gateway.lifetime
+        reopen = lifetime.reopen
+        if reopen is None or not lifetime.owns(self._gateway.repository):
             raise TypeError(
                 f"{self!r} cannot be pickled: only what agentmem.connect() opened by a URL that another process can "
-                "reach can be opened there again"
+                "reach can be opened there again, without a host's transaction and without a fence"
             )
         return reopen, (self._scope.partition, self._scope.prefix, self._scope.namespace)
 

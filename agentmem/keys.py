@@ -42,6 +42,15 @@ def validate_partition(name: object) -> str:
     return _non_empty(name, "partition name", MAX_PARTITION_BYTES)
 
 
+def validate_name(name: object, what: str) -> str:
+    """Return another text that follows the rules of keys as an exact `str`; `what` it is, for the error.
+
+    Raises:
+        InvalidKey: as `validate_key`.
+    """
+    return _non_empty(name, what, MAX_KEY_BYTES)
+
+
 def validate_prefix(prefix: object) -> str:
     """Return the beginning of keys as an exact `str`: like a key, but it may be empty.
 

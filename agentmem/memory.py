@@ -6,12 +6,13 @@ from typing import final
 
 from agentmem.administration import Administration
 from agentmem.batching import Batching
+from agentmem.coordinating import Coordinating
 from agentmem.reading import Reading
 from agentmem.writing import Writing
 
 
 @final
-class Memory(Reading, Writing, Batching, Administration):
+class Memory(Reading, Writing, Batching, Coordinating, Administration):
     """A memory: JSON values by key, with versions and times to live, bound to one partition of one store.
 
     Usually made by `agentmem.connect`; `Memory(repository)` wraps any implementation of agentmem.repository, which

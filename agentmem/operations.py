@@ -1,13 +1,20 @@
-"""The operations that `memory.apply` takes: one atomic batch, applied in order, all or nothing."""
+"""The operations that `memory.apply` takes: one atomic batch, applied in order, all or nothing.
+
+Acks and nacks come first and what is enqueued next, whatever their places in the batch; then the others in their order.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from agentmem.entries import Entry
-from agentmem.ttl import TTL, UNSET, MaybeTTL
+from agentmem.jobs import Job
+from agentmem.ttl import TTL, UNSET, Duration, MaybeTTL
+
+DEFAULT_MAX_ATTEMPTS: Final = 5
+"""After so many claims an item of a queue is dead, where nothing else was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,37 @@ class Check:
     version: int | None
 
 
-Operation = Put | Delete | Increment | Append | Merge | Touch | Check
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """As `memory.queue(queue).put`."""
+
+    queue: str
+    value: Any
+    delay: Duration = 0
+    priority: int = 0
+    dedup_key: str | None = None
+    group: str | None = None
+    max_attempts: int | None = DEFAULT_MAX_ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """As `job.ack`; the job is of a queue of the same partition."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """As `job.nack`; the job is of a queue of the same partition."""
+
+    job: Job
+    delay: Duration = 0
+    error: object = None
+
+
+EntryOperation = Put | Delete | Increment | Append | Merge | Touch | Check
+Operation = EntryOperation | Enqueue | Ack | Nack
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +123,10 @@ class Result:
     """What became of one operation of a batch.
 
     Attributes:
-        key: the operation's key.
+        key: the operation's key, or the name of its queue.
         value: what the method of the same name returns: Entry (Put, Merge), bool (Delete, Touch), number (Increment),
-            length (Append), None (Check).
-        entry: the entry as written, None for Delete and Check.
+            length (Append), Queued (Enqueue), None (Check, Ack, Nack).
+        entry: the entry as written, None for Delete and Check and for queues.
     """
 
     key: str

@@ -1,18 +1,24 @@
 """The port of a work queue: what a backend does natively so that `memory.queue(name)` works.
 
 Users never need this module; authors of backends do. What crosses it is validated and encoded: queue names are absolute
-and are keys under R1, values are JSON text, durations are whole milliseconds.
+and are keys under R1, dedup keys and groups are texts under R1, values are JSON text, errors are texts of at most 4,096
+bytes of UTF-8 without NUL, durations are whole milliseconds, limits are 1 to 1,000.
 
 An item is in one of five states:
 
     delayed   it waits for its time (`delay`, or a nack with one)
-    blocked   it waits for an earlier item of its group
+    blocked   it waits for another item of its group, and perhaps for its time as well
     ready     it can be claimed
     leased    somebody works on it, until its lease ends; from then on it counts as ready
     dead      it was claimed as often as it may be, or buried; only `redrive` and `purge` touch it
 
 By the server's clock alone, without anybody's intervention: a delayed item whose time has come is ready, an item whose
-lease has ended is ready, or dead where its attempts are used up. An answer shows that at once, whatever the books say.
+lease has ended is ready, or dead where its attempts are used up; and the next one of its group is no more blocked. An
+answer shows that at once, whatever the books say.
+
+Of a group at most one item is ready, delayed or leased, and all others that are not dead are blocked: it is the leased
+one, if there is one, or else that of the lowest id. (An item that is redriven keeps its id: so it may come before one
+that is ready, which is blocked then, or wait for one that is leased.)
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
 
 State = Literal["delayed", "blocked", "ready", "leased", "dead"]
+Verb = Literal["ack", "nack", "extend", "bury"]
 
 
 class NewItem(NamedTuple):
@@ -54,6 +61,7 @@ class Item(NamedTuple):
     Attributes:
         id: rises in the order of putting within a queue; never used again in it, not even after a purge.
         fence: of the present or last lease; rises with every claim of the item and is never reset. 0 before the first.
+            An id with its fence never comes again, not even after the partition was dropped.
         attempts: claims so far, the present one included; a redrive sets it to 0.
         enqueued_at: when it was put.
         available_at: when it could, or can, first be claimed: since it was put, nacked or redriven.
@@ -86,6 +94,8 @@ class Put(NamedTuple):
 class Settle(NamedTuple):
     """Decide about a leased item; refused unless the lease stands: leased by this very `fence`, and not ended.
 
+    No two settles of a step are of one item.
+
     Attributes:
         verb: `ack` removes it; `nack` gives it back, to be ready after `delay_ms`, or makes it dead where its attempts
             are used up; `extend` lets its lease end `delay_ms` from now; `bury` makes it dead.
@@ -95,7 +105,7 @@ class Settle(NamedTuple):
     queue: str
     id: int
     fence: int
-    verb: Literal["ack", "nack", "extend", "bury"]
+    verb: Verb
     delay_ms: int = 0
     error: str | None = None
 
@@ -141,11 +151,13 @@ class Exchanged(NamedTuple):
         puts: of each put, in order.
         items: what the claim leased, in the order of the claim.
         outcomes: of each command, in order.
+        ends: the new end of the lease, of each settle that is an `extend`, in order.
     """
 
     puts: list[PutOutcome]
     items: list[Item]
     outcomes: list[Outcome]
+    ends: Sequence[datetime] = ()
 
 
 class Counts(NamedTuple):
@@ -171,8 +183,7 @@ class QueueStore(ABC):
     def exchange(self, partition: str, step: Exchange) -> Exchanged:
         """Do one step, creating the partition when something is to be stored and it is missing.
 
-        One round trip, unless `commands` need the planner: then as many as `Repository.apply`. Within a group only the
-        oldest item that is not dead can be ready or leased: so at most one of a group is claimed at a time.
+        One round trip; with `commands` at most two more than `Repository.apply` of them.
 
         Raises:
             LeaseLost: the lease of one or more settles does not stand; `items` names all of them. Nothing was changed.
@@ -189,9 +200,10 @@ class QueueStore(ABC):
 
     @abstractmethod
     def redrive(self, partition: str, queue: str, limit: int) -> int:
-        """Make dead items ready (or blocked, behind their group) again, the lowest id first, with no attempts.
+        """Make up to `limit` dead items ready (or blocked) again, the lowest id first, with no attempts.
 
-        An item whose `dedup_key` another one has taken meanwhile stays dead. Returns how many were made ready.
+        An item whose `dedup_key` another one has taken meanwhile stays dead, and does not count; of two dead items of
+        one key the first is taken. `error` stays. Returns how many were revived.
         """
 
     @abstractmethod
@@ -207,7 +219,7 @@ class QueueStore(ABC):
 
     @abstractmethod
     def wait(self, partition: str, queue: str, seconds: float) -> None:
-        """Return when something may have become ready, or after `seconds`; may return early for no reason.
+        """Return when an item is ready, at once if one is already, or after `seconds`; may return early for no reason.
 
         Holds no pooled connection and does not poll at short intervals. An item that becomes ready by time alone (a
         delay, an ended lease) is seen no later than it becomes ready plus half a second; one that another process put,

@@ -12,6 +12,7 @@ from agentmem.errors import (
     InvalidArgument,
     InvalidKey,
     InvalidOperation,
+    LeaseLost,
     NamespaceError,
     VersionConflict,
 )
@@ -173,6 +174,8 @@ class Scope:
             return error
         if isinstance(error, NamespaceError):
             return type(error)(self.relative(error.key), error.namespace)
+        if isinstance(error, LeaseLost):
+            return type(error)(self.relative(error.name), error.items)
         if isinstance(error, InvalidOperation | CorruptEntry):
             return type(error)(self.relative(error.key), error.reason)
         return error

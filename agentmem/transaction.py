@@ -15,14 +15,17 @@ from agentmem import arguments, translate
 from agentmem.commands import CheckCommand, Command
 from agentmem.entries import Entry, Record
 from agentmem.errors import AgentMemError, Closed, VersionConflict
+from agentmem.jobs import Job, settling
+from agentmem.operations import DEFAULT_MAX_ATTEMPTS
 from agentmem.plan import Context, step
-from agentmem.ttl import TTL, UNSET, MaybeTTL
+from agentmem.ttl import TTL, UNSET, Duration, MaybeTTL
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from agentmem.gateway import Gateway
     from agentmem.operations import Result
+    from agentmem.queue_port import Settle
 
 
 class Transaction:
@@ -52,7 +55,8 @@ class Transaction:
         self._preview: dict[str, Record | None] = {}
         self._waiting: dict[str, deque[Command]] = {}
         self._checks: list[Command] = []
-        self._writes: list[Command] = []
+        self._writes: list[translate.Part] = []
+        self._jobs: list[Job] = []
 
     # Reads.
 
@@ -128,6 +132,44 @@ class Transaction:
         self._require_open()
         self._checks.append(translate.check(self._scope, key, version))
 
+    # Queues.
+
+    def enqueue(
+        self,
+        queue: str,
+        value: Any,
+        *,
+        delay: Duration = 0,
+        priority: int = 0,
+        dedup_key: str | None = None,
+        group: str | None = None,
+        max_attempts: int | None = DEFAULT_MAX_ATTEMPTS,
+    ) -> None:
+        """Put a value into the queue of a name, as `memory.queue(queue).put`, at the commit."""
+        put = translate.enqueue(
+            self._scope,
+            queue,
+            value,
+            delay=delay,
+            priority=priority,
+            dedup_key=dedup_key,
+            group=group,
+            max_attempts=max_attempts,
+        )
+        self._require_open()
+        self._writes.append(put)
+
+    def ack(self, job: Job) -> None:
+        """Remove a claimed item at the commit, which raises LeaseLost, and writes nothing, if the lease is lost.
+
+        So what a job produced and its end are one: both are there, once, or neither.
+        """
+        self._settle(job, translate.settle(self._scope, job, "ack"))
+
+    def nack(self, job: Job, *, delay: Duration = 0, error: object = None) -> None:
+        """Give a claimed item back at the commit, as `job.nack`; LeaseLost as in `ack`."""
+        self._settle(job, translate.nack(self._scope, job, delay, error))
+
     # The block.
 
     def __enter__(self) -> Self:
@@ -148,12 +190,13 @@ class Transaction:
         seen = [CheckCommand(key, None if record is None else record.version) for key, record in self._seen.items()]
         checks = [*seen, *self._checks]
         try:
-            outcomes = self._gateway.apply([*checks, *self._writes])
+            with settling(self._jobs):
+                outcomes = self._gateway.apply_parts([*checks, *self._writes])
         except VersionConflict as error:
             self.conflict = error
             raise
         pairs = zip(self._writes, outcomes[len(checks) :], strict=True)
-        self.results = [translate.result(self._scope, command, outcome) for command, outcome in pairs]
+        self.results = [translate.part_result(self._scope, part, outcome) for part, outcome in pairs]
 
     def _require_open(self) -> None:
         if not self._is_open:
@@ -163,6 +206,11 @@ class Transaction:
         self._require_open()
         self._writes.append(command)
         self._waiting.setdefault(command.key, deque()).append(command)
+
+    def _settle(self, job: Job, settle: Settle) -> None:
+        self._require_open()
+        self._writes.append(settle)
+        self._jobs.append(job)
 
     def _look(self, key: str) -> Record | None:
         """The record at a relative key with the transaction's own writes applied."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -42,6 +42,14 @@ BATCH_ENTRIES: Final = 1000
 BATCH_CHARACTERS: Final = 1024 * 1024
 
 OnCorrupt = Callable[[CorruptEntry], object]
+OnProgress = Callable[[int], object]
+
+
+class SupportsWrite(Protocol):
+    """What lines are written to: a file open for text, or anything else with its `write`."""
+
+    def write(self, text: str, /) -> object:
+        """Take a piece of text, which may be many lines."""
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,7 +62,14 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
 _read: Final = msgspec.json.Decoder(_Line).decode
 
 
-def copy(source: Memory, target: Memory, prefix: str = "", *, on_corrupt: OnCorrupt | None = None) -> int:
+def copy(
+    source: Memory,
+    target: Memory,
+    prefix: str = "",
+    *,
+    on_corrupt: OnCorrupt | None = None,
+    on_progress: OnProgress | None = None,
+) -> int:
     """Put a copy of every entry under a prefix into another memory, of any backend.
 
     Others may read and write meanwhile: each entry that lives through the copy comes once, as it was at some moment of
@@ -67,6 +82,7 @@ def copy(source: Memory, target: Memory, prefix: str = "", *, on_corrupt: OnCorr
         target: written to, in batches of at most 1,000 entries or about 1 MiB.
         prefix: literal; "" for all.
         on_corrupt: called with the error of each entry that cannot be decoded, which is then left out.
+        on_progress: called after each batch with how many entries were put so far.
 
     Returns:
         How many entries were put. One that expired before its turn is not among them.
@@ -76,14 +92,22 @@ def copy(source: Memory, target: Memory, prefix: str = "", *, on_corrupt: OnCorr
         NamespaceError, ValueTooLarge: the target does not take an entry. A note of the error names its key.
         InvalidKey: a bad prefix, or a key that is too long together with the target's.
     """
-    writer, total = _without_codec(target), 0
-    for batch in _living(source, prefix, on_corrupt):
-        lines = [_Line(entry.key, entry.value, entry.metadata, ttl) for entry, ttl in batch]
-        total += _store(writer, lines)
-    return total
+    writer = _without_codec(target)
+    batches = (
+        [_Line(entry.key, entry.value, entry.metadata, ttl) for entry, ttl in batch]
+        for batch in _living(source, prefix, on_corrupt)
+    )
+    return _total((_store(writer, batch) for batch in batches), on_progress)
 
 
-def export_lines(memory: Memory, file: TextIO, prefix: str = "", *, on_corrupt: OnCorrupt | None = None) -> int:
+def export_lines(
+    memory: Memory,
+    file: SupportsWrite,
+    prefix: str = "",
+    *,
+    on_corrupt: OnCorrupt | None = None,
+    on_progress: OnProgress | None = None,
+) -> int:
     """Write every entry under a prefix as a line of JSON, sorted by key.
 
     Others may write meanwhile: each entry that lives through the export comes once.
@@ -93,6 +117,7 @@ def export_lines(memory: Memory, file: TextIO, prefix: str = "", *, on_corrupt: 
         file: where to; open for text, in UTF-8.
         prefix: literal; "" for all.
         on_corrupt: as for `copy`.
+        on_progress: called after each batch with how many lines were written so far.
 
     Returns:
         How many lines were written. A file that was cut off may well end with a whole line, so whoever sends it
@@ -103,14 +128,15 @@ def export_lines(memory: Memory, file: TextIO, prefix: str = "", *, on_corrupt: 
         InvalidKey: a bad prefix.
         OSError: what `file.write` raises.
     """
-    total = 0
-    for batch in _living(memory, prefix, on_corrupt):
+
+    def write(batch: list[tuple[Entry, float | None]]) -> int:
         file.write("".join(_text(entry, ttl) for entry, ttl in batch))
-        total += len(batch)
-    return total
+        return len(batch)
+
+    return _total(map(write, _living(memory, prefix, on_corrupt)), on_progress)
 
 
-def import_lines(file: Iterable[str | bytes], memory: Memory) -> int:
+def import_lines(file: Iterable[str | bytes], memory: Memory, *, on_progress: OnProgress | None = None) -> int:
     """Put what `export_lines` wrote, or anybody else in that form.
 
     TTLs begin anew at the import. An entry in the way is replaced, others stay. Where a key comes twice the last line
@@ -119,6 +145,7 @@ def import_lines(file: Iterable[str | bytes], memory: Memory) -> int:
     Args:
         file: the lines: a file open for text in UTF-8 or for bytes, or any other iterable of them.
         memory: written to, in batches of at most 1,000 entries or about 1 MiB.
+        on_progress: called after each batch with how many lines were put so far.
 
     Returns:
         How many lines were put.
@@ -131,7 +158,16 @@ def import_lines(file: Iterable[str | bytes], memory: Memory) -> int:
     writer = _without_codec(memory)
     numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
     batches = _batches(numbered, lambda pair: len(pair[1]))
-    return sum(_store(writer, [_parsed(*pair) for pair in batch]) for batch in batches)
+    return _total((_store(writer, [_parsed(*pair) for pair in batch]) for batch in batches), on_progress)
+
+
+def _total(counts: Iterable[int], on_progress: OnProgress | None) -> int:
+    total = 0
+    for count in counts:
+        total += count
+        if on_progress is not None:
+            on_progress(total)
+    return total
 
 
 def _living(memory: Memory, prefix: str, on_corrupt: OnCorrupt | None) -> Iterator[list[tuple[Entry, float | None]]]:

@@ -6,9 +6,9 @@ The methods of `Memory`, a batch and a transaction all pass here, so they take a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from agentmem import arguments, values
+from agentmem import arguments, queue_port, values
 from agentmem.commands import (
     AppendCommand,
     CheckCommand,
@@ -22,11 +22,34 @@ from agentmem.commands import (
 )
 from agentmem.entries import Record
 from agentmem.errors import InvalidArgument, InvalidTTL, InvalidValue
-from agentmem.operations import Append, Check, Delete, Increment, Merge, Operation, Put, Result, Touch
-from agentmem.ttl import DEFAULT, KEEP, UNSET, MaybeTTL, to_milliseconds
+from agentmem.jobs import Job, Queued
+from agentmem.keys import validate_name
+from agentmem.operations import (
+    Ack,
+    Append,
+    Check,
+    Delete,
+    Enqueue,
+    EntryOperation,
+    Increment,
+    Merge,
+    Nack,
+    Operation,
+    Put,
+    Result,
+    Touch,
+)
+from agentmem.ttl import DEFAULT, KEEP, UNSET, Duration, MaybeTTL, duration_ms, to_milliseconds
 
 if TYPE_CHECKING:
     from agentmem.scope import Scope
+
+MAX_PRIORITY: Final = 1000
+MAX_ATTEMPTS: Final = 1_000_000
+MAX_ERROR_BYTES: Final = 4096
+
+Part = Command | queue_port.Put | queue_port.Settle
+PartOutcome = Outcome | queue_port.PutOutcome | None
 
 
 def put(
@@ -50,11 +73,16 @@ def put(
     return PutCommand(
         absolute,
         scope.encode(value),
-        None if metadata is None else values.encode_metadata(_plain(metadata)),
+        encoded_metadata(metadata),
         DEFAULT if ttl is UNSET else to_milliseconds(ttl),
         if_version,
         if_absent,
     )
+
+
+def encoded_metadata(metadata: Mapping[str, Any] | None) -> str | None:
+    """Raises InvalidValue, ValueTooLarge."""
+    return None if metadata is None else values.encode_metadata(_plain(metadata))
 
 
 def puts(scope: Scope, mapping: Mapping[str, Any], ttl: MaybeTTL) -> list[PutCommand]:
@@ -140,8 +168,97 @@ def check(scope: Scope, key: str, version: int | None) -> CheckCommand:
     return CheckCommand(scope.absolute(key), arguments.whole_or_none("version", version))
 
 
-def command(scope: Scope, operation: Operation) -> Command:
-    """The command for an operation of a batch.
+def enqueue(
+    scope: Scope,
+    queue: str,
+    value: Any,
+    *,
+    delay: Duration = 0,
+    priority: int = 0,
+    dedup_key: str | None = None,
+    group: str | None = None,
+    max_attempts: int | None = None,
+) -> queue_port.Put:
+    """Raises InvalidKey, NamespaceError, InvalidValue, ValueTooLarge, InvalidArgument."""
+    absolute = scope.writable(queue)
+    item = queue_port.NewItem(
+        scope.encode(value),
+        duration_ms("delay", delay, least_ms=0),
+        _priority(priority),
+        None if dedup_key is None else validate_name(dedup_key, "dedup key"),
+        None if group is None else validate_name(group, "group"),
+        attempts(max_attempts),
+    )
+    return queue_port.Put(absolute, item)
+
+
+def _priority(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -MAX_PRIORITY <= value <= MAX_PRIORITY:
+        raise InvalidArgument(f"priority must be a whole number from -1,000 to 1,000, not {value!r}")
+    return int(value)
+
+
+def attempts(max_attempts: int | None) -> int:
+    """A limit of claims as the port has it. Raises InvalidArgument."""
+    return 0 if max_attempts is None else arguments.whole("max_attempts", max_attempts, most=MAX_ATTEMPTS)
+
+
+def settle(
+    scope: Scope, job: Job, verb: queue_port.Verb, *, delay_ms: int = 0, error: object = None
+) -> queue_port.Settle:
+    """Raises InvalidArgument: no job, or one of a partition or a queue that the scope does not have."""
+    if not isinstance(job, Job):
+        raise InvalidArgument(f"a job is what claim() gives, not {type(job).__name__}")
+    partition, absolute = job._place
+    if partition != scope.partition or not absolute.startswith(scope.prefix) or absolute == scope.prefix:
+        raise InvalidArgument(
+            f"job {job.id} of the queue {job.queue!r} in the partition {partition!r} is outside of this handle"
+        )
+    return queue_port.Settle(absolute, job.id, job.fence, verb, delay_ms, error_text(error))
+
+
+def nack(scope: Scope, job: Job, delay: Duration, error: object) -> queue_port.Settle:
+    """Raises InvalidArgument."""
+    return settle(scope, job, "nack", delay_ms=duration_ms("delay", delay, least_ms=0), error=error)
+
+
+def error_text(error: object) -> str | None:
+    """What is kept of an error: for people, so it is shortened and cleaned rather than refused."""
+    if error is None:
+        return None
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
+    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace")
+    return clean[:MAX_ERROR_BYTES].decode(errors="ignore")
+
+
+def part(scope: Scope, operation: Operation) -> Part:
+    """The command for an operation of a batch, or what it asks of a queue.
+
+    Raises:
+        InvalidArgument: it is none, or one of its arguments is bad.
+    """
+    match operation:
+        case Enqueue(queue, value, delay, priority, dedup_key, group, max_attempts):
+            return enqueue(
+                scope,
+                queue,
+                value,
+                delay=delay,
+                priority=priority,
+                dedup_key=dedup_key,
+                group=group,
+                max_attempts=max_attempts,
+            )
+        case Ack(job):
+            return settle(scope, job, "ack")
+        case Nack(job, delay, error):
+            return nack(scope, job, delay, error)
+        case _:
+            return command(scope, operation)
+
+
+def command(scope: Scope, operation: EntryOperation) -> Command:
+    """The command for an operation on an entry.
 
     Raises:
         InvalidArgument: it is none, or one of its arguments is bad.
@@ -172,8 +289,17 @@ def stored(command: PutCommand, outcome: Outcome) -> Record:
     return record if record.body is not None else Record(record.key, command.body, *record[2:])
 
 
-def result(scope: Scope, command: Command, outcome: Outcome) -> Result:
+def part_result(scope: Scope, part: Part, outcome: PartOutcome) -> Result:
     """What the caller learns about one operation of a batch."""
+    if isinstance(part, queue_port.Settle | queue_port.Put):
+        queued = Queued(*outcome) if isinstance(outcome, queue_port.PutOutcome) else None
+        return Result(scope.relative(part.queue), queued, None)
+    assert isinstance(outcome, Outcome), "a command has an outcome"  # noqa: S101
+    return result(scope, part, outcome)
+
+
+def result(scope: Scope, command: Command, outcome: Outcome) -> Result:
+    """As `part_result`, of an operation on an entry."""
     record = stored(command, outcome) if isinstance(command, PutCommand) else outcome.record
     is_write = not isinstance(command, DeleteCommand | CheckCommand)
     entry = scope.entry(record) if is_write and record is not None else None

@@ -7,7 +7,7 @@ import math
 from datetime import timedelta
 from typing import Final, Literal
 
-from agentmem.errors import InvalidTTL
+from agentmem.errors import InvalidArgument, InvalidTTL
 
 
 class Unset(enum.Enum):
@@ -24,6 +24,9 @@ UNSET: Final = Unset.UNSET
 #: What a caller may give as a TTL: seconds, a timedelta, None (never expires) or UNSET.
 TTL = int | float | timedelta | None
 MaybeTTL = int | float | timedelta | Literal[Unset.UNSET] | None
+
+#: A length of time: seconds, or a timedelta.
+Duration = int | float | timedelta
 
 MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000 + 25 * 24 * 3600 * 1000
 """100 years, leap days included, in milliseconds."""
@@ -53,16 +56,35 @@ def to_milliseconds(ttl: MaybeTTL, unset: int = DEFAULT) -> int:
         return unset
     if ttl is None:
         return NEVER
-    if isinstance(ttl, timedelta):
-        milliseconds = -(-ttl // timedelta(milliseconds=1))
-    elif isinstance(ttl, bool) or not isinstance(ttl, int | float):
-        raise InvalidTTL(f"a TTL is seconds (int or float) or a timedelta, not {type(ttl).__name__}")
-    elif not math.isfinite(ttl):
-        raise InvalidTTL(f"a TTL must be finite, not {ttl}")
+    try:
+        return duration_ms("a TTL", ttl)
+    except InvalidArgument as error:
+        raise InvalidTTL(f"{error} (None means never)") from None
+
+
+def duration_ms(name: str, duration: Duration, *, least_ms: int = 1) -> int:
+    """Translate a length of time to whole milliseconds, rounded up.
+
+    Args:
+        name: what it is, for the error.
+        duration: seconds as int or float, or a timedelta.
+        least_ms: 0 where no time at all is allowed.
+
+    Raises:
+        InvalidArgument: not a number, a bool, not finite, below the least, or above 100 years.
+    """
+    if isinstance(duration, timedelta):
+        milliseconds, is_negative = -(-duration // timedelta(milliseconds=1)), duration < timedelta()
+    elif isinstance(duration, bool) or not isinstance(duration, int | float):
+        raise InvalidArgument(f"{name} is seconds (int or float) or a timedelta, not {type(duration).__name__}")
+    elif not math.isfinite(duration):
+        raise InvalidArgument(f"{name} must be finite, not {duration}")
     else:
-        milliseconds = ttl * 1000 if isinstance(ttl, int) else _round_up(ttl)
-    if not 0 < milliseconds <= MAX_TTL_MS:
-        raise InvalidTTL(f"a TTL must be above 0 and at most 100 years, not {ttl!r} (None means never)")
+        milliseconds = duration * 1000 if isinstance(duration, int) else _round_up(duration)
+        is_negative = duration < 0
+    if is_negative or not least_ms <= milliseconds <= MAX_TTL_MS:
+        least = "above 0" if least_ms else "at least 0"
+        raise InvalidArgument(f"{name} must be {least} and at most 100 years, not {duration!r}")
     return milliseconds
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, o
 
 from agentmem import retry
 from agentmem.arguments import MISSING
+from agentmem.coordination.fencing import Fence
 from agentmem.entries import Entry, Page
 from agentmem.errors import ConfigurationError, InvalidValue
 from agentmem.ttl import TTL, UNSET, MaybeTTL
@@ -120,9 +121,12 @@ class TypedMemory(Generic[M]):
         metadata: Mapping[str, Any] | None = None,
         if_version: int | None = None,
         if_absent: bool = False,
+        fence: Fence | None = None,
     ) -> TypedEntry[M]:
         """As `Memory.put`."""
-        entry = self._memory.put(key, value, ttl=ttl, metadata=metadata, if_version=if_version, if_absent=if_absent)
+        entry = self._memory.put(
+            key, value, ttl=ttl, metadata=metadata, if_version=if_version, if_absent=if_absent, fence=fence
+        )
         return cast("TypedEntry[M]", entry)
 
     def put_many(

@@ -8,6 +8,7 @@ from typing import Any
 from agentmem import arguments, retry, translate
 from agentmem.arguments import MISSING
 from agentmem.commands import KEEP_METADATA, Command, Outcome, PutCommand
+from agentmem.coordination.fencing import Fence
 from agentmem.entries import Entry
 from agentmem.errors import InvalidOperation, VersionConflict
 from agentmem.handle import Handle
@@ -32,6 +33,7 @@ class Writing(Handle):
         metadata: Mapping[str, Any] | None = None,
         if_version: int | None = None,
         if_absent: bool = False,
+        fence: Fence | None = None,
     ) -> Entry:
         """Store a value, in place of what is there with its metadata and TTL (R11).
 
@@ -42,6 +44,7 @@ class Writing(Handle):
             metadata: a JSON object of at most 16 KiB.
             if_version: write only over the living entry of this version.
             if_absent: write only where there is no living entry.
+            fence: a lease, or its token: write only while it stands. `fenced` does the same for every other write.
 
         Returns:
             The entry as written. Later changes to the caller's object do not show in it.
@@ -49,7 +52,12 @@ class Writing(Handle):
         Raises:
             InvalidValue, ValueTooLarge, InvalidTTL, InvalidArgument: refused before any I/O.
             VersionConflict: the expectation failed; its `current` is the living entry (R13). Nothing was written.
+            LeaseLost: the lease of `fence` does not stand. Nothing was written.
         """
+        if fence is not None:
+            return self._fenced(fence).put(
+                key, value, ttl=ttl, metadata=metadata, if_version=if_version, if_absent=if_absent
+            )
         command = translate.put(
             self._scope, key, value, ttl=ttl, metadata=metadata, if_version=if_version, if_absent=if_absent
         )

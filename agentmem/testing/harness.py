@@ -20,14 +20,16 @@ class Harness(ABC):
         url: where, for a store that other processes can reach.
         sets_versions: whether `set_version()` works.
         restartable: whether `restart()` works.
-        late_versions: whether a new entry may get its version late, as docs/adr/0004 allows.
+        queues: whether the backend has work queues (agentmem.queue_port).
+        qtables: whether the backend has learned values (agentmem.qtable_port).
     """
 
     shared: ClassVar[bool] = True
     multiprocess: ClassVar[bool] = False
     sets_versions: ClassVar[bool] = False
     restartable: ClassVar[bool] = False
-    late_versions: ClassVar[bool] = False
+    queues: ClassVar[bool] = True
+    qtables: ClassVar[bool] = True
     url: str | None = None
 
     @abstractmethod

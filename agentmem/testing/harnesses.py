@@ -100,7 +100,6 @@ class PostgresHarness(SQLHarness):
     """
 
     multiprocess: ClassVar[bool] = True
-    late_versions: ClassVar[bool] = True
     # Its jsonb takes any number, a double does not.
     broken_body: ClassVar[str] = '{"a": 1e400}'
 
@@ -120,7 +119,7 @@ class PostgresHarness(SQLHarness):
 
     def empty(self) -> None:
         """Make the store as new: cheaper than another database."""
-        self._execute("TRUNCATE memory_entries, partitions")
+        self._execute("TRUNCATE memory_entries, partitions, learned_values, queue_items")
 
     def restart(self) -> None:
         """As Harness says."""

@@ -50,18 +50,17 @@ class Verdict:
         return "\n".join(lines)
 
 
-def check(events: Iterable[Event], *, late_versions: bool = False, most_states: int = MOST_STATES) -> Verdict:
+def check(events: Iterable[Event], *, most_states: int = MOST_STATES) -> Verdict:
     """Look for an order.
 
     A call whose outcome is unknown may have taken effect at any time after its start, or never.
 
     Args:
         events: of any number of clients, in any order, on keys that were absent before.
-        late_versions: whether the store may give a new entry its version late, see agentmem.testing.registers.
         most_states: how many states to look at in each independent part before giving up.
     """
     whole = sorted(events, key=lambda event: event.invoked)
-    found = [_Search(part, most_states, late=late_versions).run() for part in independent(whole)]
+    found = [_Search(part, most_states).run() for part in independent(whole)]
     for kind in ("violated", "undecided"):
         for verdict in found:
             if verdict.kind == kind:
@@ -69,15 +68,13 @@ def check(events: Iterable[Event], *, late_versions: bool = False, most_states: 
     return Verdict("linearizable", whole, range(len(whole)), sum(verdict.states for verdict in found))
 
 
-def assert_linearizable(
-    events: Iterable[Event], *, late_versions: bool = False, most_states: int = MOST_STATES
-) -> None:
+def assert_linearizable(events: Iterable[Event], *, most_states: int = MOST_STATES) -> None:
     """Fail unless `check` finds an order.
 
     Raises:
         AssertionError: there is none, or none was found in time; the text shows the calls in question.
     """
-    verdict = check(events, late_versions=late_versions, most_states=most_states)
+    verdict = check(events, most_states=most_states)
     assert verdict.kind == "linearizable", str(verdict)
 
 
@@ -96,9 +93,8 @@ def independent(events: Iterable[Event]) -> list[list[Event]]:
 class _Search:
     """The search for an order of calls on some keys."""
 
-    def __init__(self, events: Sequence[Event], most_states: int, *, late: bool) -> None:
+    def __init__(self, events: Sequence[Event], most_states: int) -> None:
         self._events = events
-        self._late = late
         self._most_states = most_states
         self._keys = {key: number for number, key in enumerate(sorted({k for e in events for k in e.keys}))}
         self._certain = sum(1 << number for number, event in enumerate(events) if event.answers is not None)
@@ -161,10 +157,8 @@ class _Search:
         for number, step in enumerate(event.steps):
             place = self._keys[step.key]
             before = registers[place]
-            if event.answers is None:
-                after = unanswered(before, step, late=self._late)
-            else:
-                after = answered(before, step, event.answers[number], late=self._late)
+            answers = event.answers
+            after = unanswered(before, step) if answers is None else answered(before, step, answers[number])
             if after is None:
                 return None
             registers[place] = after

@@ -15,7 +15,7 @@ from typing import Any
 
 from agentmem.arguments import MISSING
 from agentmem.errors import CounterOverflow, InvalidOperation, NamespaceError, VersionConflict
-from agentmem.operations import Append, Check, Delete, Increment, Merge, Operation, Put, Touch
+from agentmem.operations import Append, Check, Delete, EntryOperation, Increment, Merge, Put, Touch
 from agentmem.testing.model_filters import holds
 from agentmem.ttl import UNSET
 
@@ -145,7 +145,7 @@ class View:
 
     # Writing.
 
-    def apply(self, operations: Iterable[Operation]) -> list[Outcome]:
+    def apply(self, operations: Iterable[EntryOperation]) -> list[Outcome]:
         """As Memory.apply: on a copy, which becomes the state if nothing fails."""
         state = dict(self.state)
         self.model.batches += 1
@@ -153,7 +153,7 @@ class View:
         self.model.partitions[self.partition_name] = state
         return outcomes
 
-    def preview(self, operations: Iterable[Operation]) -> View:
+    def preview(self, operations: Iterable[EntryOperation]) -> View:
         """A view on what would be if the operations were applied, without the partition's policy."""
         model = deepcopy(self.model)
         model.policies.clear()
@@ -224,7 +224,7 @@ class View:
         """As Memory.clear."""
         return self.delete_matching("*")
 
-    def _step(self, state: State, operation: Operation) -> Outcome:
+    def _step(self, state: State, operation: EntryOperation) -> Outcome:
         key = self.prefix + operation.key
         current = state.get(key)
         if isinstance(operation, Put | Increment | Append | Merge):

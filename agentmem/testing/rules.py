@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-RULES = range(1, 36)
+RULES = range(1, 44)
 DOCUMENT = "docs/contract.md"
 SUITE = "agentmem/testing/contract"
 PLACES = (SUITE, "tests")

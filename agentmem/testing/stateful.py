@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from agentmem.arguments import MISSING
 from agentmem.entries import Entry
 from agentmem.errors import VersionConflict
-from agentmem.operations import Append, Check, Delete, Increment, Merge, Operation, Put, Touch
+from agentmem.operations import Append, Check, Delete, EntryOperation, Increment, Merge, Put, Touch
 from agentmem.testing import strategies as draw
 from agentmem.testing.comparison import normal, outcome
 from agentmem.testing.model import LONG, Item, Model, View
@@ -104,7 +104,7 @@ class ContractMachine(RuleBasedStateMachine):
             return {"if_absent": True} if step.expectation == "absent" else {}
         return {"if_version": self.version(place, step, side)}
 
-    def operation(self, place: Place, step: Step, side: int) -> Operation:
+    def operation(self, place: Place, step: Step, side: int) -> EntryOperation:
         """A step as an operation for one of the sides."""
         kinds: dict[str, Any] = {"increment": Increment, "append": Append, "merge": Merge, "touch": Touch}
         if step.kind == "check":
@@ -114,7 +114,7 @@ class ContractMachine(RuleBasedStateMachine):
             return kinds[step.kind](step.key, *step.arguments, **step.options, **self.expected(place, step, side))  # type: ignore[no-any-return]
         return kinds[step.kind](step.key, *step.arguments, **step.options)  # type: ignore[no-any-return]
 
-    def operations(self, place: Place, steps: list[Step], side: int) -> list[Operation]:
+    def operations(self, place: Place, steps: list[Step], side: int) -> list[EntryOperation]:
         """Steps as operations for one of the sides."""
         return [self.operation(place, step, side) for step in steps]
 
@@ -187,7 +187,7 @@ class ContractMachine(RuleBasedStateMachine):
     def _model(self, place: Place, steps: list[Step]) -> list[str]:
         answers = []
         view = self.view(place)
-        before: list[Operation] = []
+        before: list[EntryOperation] = []
         for step in steps:
             if step.kind == "read":
                 mine = [operation for operation in before if operation.key == step.key]

@@ -1,4 +1,4 @@
-"""The state machine on every backend. AGENTMEM_EXAMPLES=1000 searches longer."""
+"""The state machines, of entries and of queues, on every backend. AGENTMEM_EXAMPLES=1000 searches longer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from agentmem.testing.harnesses import PostgresHarness, SQLiteFileHarness, SQLiteMemoryHarness
+from agentmem.testing.queue_stateful import queue_machine
 from agentmem.testing.redis_harness import RedisHarness
 from agentmem.testing.stateful import state_machine
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from hypothesis.stateful import RuleBasedStateMachine
+
     from agentmem.testing.harness import Harness
     from agentmem.testing.redis_server import RedisServer
+
+    Machine = Callable[[Callable[[], Harness]], type[RuleBasedStateMachine]]
 
 # A failing example is shrunk, which takes longer than it took to find.
 pytestmark = pytest.mark.timeout(600)
@@ -27,8 +32,14 @@ EXAMPLES = int(os.environ.get("AGENTMEM_EXAMPLES", "60"))
 STEPS = 30
 
 
-def drive(factory: Callable[[], Harness]) -> None:
-    """Run the machine."""
+@pytest.fixture(params=[state_machine, queue_machine], ids=["entries", "queues"])
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """What makes the machine for a backend."""
+    return request.param
+
+
+def drive(machine: Machine, factory: Callable[[], Harness]) -> None:
+    """Run a machine."""
     bounded = settings(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
@@ -37,7 +48,7 @@ def drive(factory: Callable[[], Harness]) -> None:
         print_blob=True,
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(state_machine(factory), settings=bounded)
+    run_state_machine_as_test(machine(factory), settings=bounded)
 
 
 @pytest.fixture
@@ -55,23 +66,23 @@ def directories(tmp_path: Path) -> Iterator[Path]:
     return make()
 
 
-def test_the_model_agrees_with_a_sqlite_file(directories: Any) -> None:
-    drive(lambda: SQLiteFileHarness(next(directories)))
+def test_the_model_agrees_with_a_sqlite_file(machine: Machine, directories: Any) -> None:
+    drive(machine, lambda: SQLiteFileHarness(next(directories)))
 
 
-def test_the_model_agrees_with_sqlite_in_memory() -> None:
-    drive(SQLiteMemoryHarness)
+def test_the_model_agrees_with_sqlite_in_memory(machine: Machine) -> None:
+    drive(machine, SQLiteMemoryHarness)
 
 
-def test_the_model_agrees_with_postgresql(postgres_harness: PostgresHarness) -> None:
+def test_the_model_agrees_with_postgresql(machine: Machine, postgres_harness: PostgresHarness) -> None:
     def fresh() -> Harness:
         postgres_harness.empty()
         return postgres_harness
 
-    drive(fresh)
+    drive(machine, fresh)
 
 
-def drive_on_redis(server: RedisServer) -> None:
+def drive_on_redis(machine: Machine, server: RedisServer) -> None:
     stores: list[str] = []
 
     def fresh() -> Harness:
@@ -81,15 +92,15 @@ def drive_on_redis(server: RedisServer) -> None:
         return RedisHarness(stores[0])
 
     try:
-        drive(fresh)
+        drive(machine, fresh)
     finally:
         while stores:
             server.drop_store(stores.pop())
 
 
-def test_the_model_agrees_with_redis(redis_server: RedisServer) -> None:
-    drive_on_redis(redis_server)
+def test_the_model_agrees_with_redis(machine: Machine, redis_server: RedisServer) -> None:
+    drive_on_redis(machine, redis_server)
 
 
-def test_the_model_agrees_with_the_other_redis(other_redis: RedisServer) -> None:
-    drive_on_redis(other_redis)
+def test_the_model_agrees_with_the_other_redis(machine: Machine, other_redis: RedisServer) -> None:
+    drive_on_redis(machine, other_redis)

@@ -7,13 +7,30 @@ line that mypy lets pass. Here the same lines run, so what is promised to the ch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, assert_type
 
 import pytest
 from pydantic import BaseModel
 
 import agentmem
-from agentmem import AgentMemError, Entry, InvalidArgument, InvalidKey, Memory, Page, Put, Result, Stats
+from agentmem import (
+    Ack,
+    AgentMemError,
+    Codec,
+    Entry,
+    InvalidArgument,
+    InvalidKey,
+    Job,
+    Memory,
+    Page,
+    Put,
+    Queue,
+    Queued,
+    QueueItem,
+    Result,
+    Stats,
+)
 from agentmem.transaction import Transaction
 from agentmem.typed import TypedEntry, TypedMemory
 
@@ -56,6 +73,23 @@ def test_a_handle(memory: Memory) -> None:
     assert_type(memory.clear(), int)
 
 
+def test_a_queue(memory: Memory) -> None:
+    queue = memory.queue("jobs", lease=60)
+    assert_type(queue, Queue)
+    assert_type(queue.put(1), Queued)
+    assert_type(queue.put_many([1, 2], delay=0), list[Queued])
+    [job, *others] = assert_type(queue.claim(2), list[Job])
+    assert_type(job.id, int)
+    assert_type(job.leased_until, datetime)
+    assert_type(queue.ack_and_claim([job], 1), list[Job])
+    assert_type(queue.peek(), list[QueueItem])
+    assert_type(queue.redrive(), int)
+    assert_type(queue.counts().dead, int)
+    assert_type(memory.apply([Ack(one) for one in others]), list[Result])
+    assert_type(memory.queues(), list[str])
+    assert_type(queue.work(lambda job: job.bury(), until_empty=True), int)
+
+
 def test_a_transaction(memory: Memory) -> None:
     with memory.transaction() as tx:
         assert_type(tx, Transaction)
@@ -87,6 +121,22 @@ def test_a_typed_handle(memory: Memory) -> None:
 def test_other_types_than_models(memory: Memory) -> None:
     assert_type(memory.typed(dict[str, int]), TypedMemory[dict[str, int]])
     assert_type(memory.typed(int | str), TypedMemory[Any])
+
+
+def test_r07_a_codec_of_ones_own() -> None:
+    class Complex:
+        """Complex numbers as pairs."""
+
+        def to_json(self, value: Any) -> Any:
+            return [value.real, value.imag] if isinstance(value, complex) else value
+
+        def from_json(self, tree: Any) -> Any:
+            return complex(*tree)
+
+    codec: Codec = Complex()
+    with agentmem.connect("sqlite://", codec=codec) as memory:
+        memory.put("root", 1 + 2j)
+        assert memory.get("root") == 1 + 2j
 
 
 def test_an_entry(memory: Memory) -> None:

@@ -15,6 +15,7 @@ from agentmem.errors import Closed, CorruptEntry, Unavailable
 from agentmem.keys import Pattern
 from agentmem.plan import Context, is_alive, microseconds, plan
 from agentmem.repository import DEFAULT_MAX_VALUE_BYTES, Policy, Position, Query, Repository, Slice
+from agentmem.testing.queue_model import ReferenceQueues
 from agentmem.ttl import NEVER
 
 EVERYTHING = Query(Pattern.under(""))
@@ -42,6 +43,7 @@ class DictRepository(Repository):
         self._entries: dict[str, dict[str, Record]] = {}
         self._policies: dict[str, Partition] = {}
         self._floors: Counter[str] = Counter()
+        self._queues = ReferenceQueues(self.apply, lock=self._lock, now=lambda: self._begin("queues"))
 
     def _begin(self, method: str) -> datetime:
         self.calls[method] += 1
@@ -160,8 +162,13 @@ class DictRepository(Repository):
         with self._lock:
             self._begin("drop_partition")
             removed = self.remove(name, EVERYTHING)
+            self._queues.drop(name)
             self._policies.pop(name, None)
         return removed
+
+    @property
+    def queues(self) -> ReferenceQueues:
+        return self._queues
 
     def verify(self) -> list[Problem]:
         with self._lock:

@@ -151,48 +151,11 @@ BAD: dict[str, list[Event]] = {
 }
 
 
-#: A new entry, whose version is lifted while others look; strictly, all of these are bad.
-LATE: dict[str, list[Event]] = {
-    "seen at an earlier version": [call(0, 9, put(1, 5)), call(1, 2, got(1, 3)), call(3, 4, got(1, 5))],
-    "told an earlier version, overwritten": [
-        call(0, 1, put(1, 5)),
-        call(2, 9, DELETED),
-        call(2, 9, put(2, 4, if_absent=True)),
-        call(10, 11, put(3, 7)),
-    ],
-    "an unknown write, then lifted": [call(0, None, put(1, 0)), call(1, 2, got(1, 3)), call(3, 4, got(1, 5))],
-}
-NOT_EVEN_LATE: dict[str, list[Event]] = {
-    "seen at two earlier versions": [call(0, 9, put(1, 5)), call(1, 2, got(1, 3)), call(3, 4, got(1, 4))],
-    "seen at a later version than told": [call(0, 9, put(1, 5)), call(1, 2, got(1, 6))],
-    "lowered": [call(0, 9, put(1, 5)), call(1, 2, got(1, 5)), call(3, 4, got(1, 3))],
-    "replaced at an earlier version": [call(0, 9, put(1, 5)), call(1, 2, put(2, 6, if_version=3))],
-    "overwritten with a version below": [call(0, 9, put(1, 5)), call(1, 2, got(1, 3)), call(10, 11, put(2, 4))],
-    "lifted twice": [
-        call(0, None, put(1, 0)),
-        call(1, 2, got(1, 3)),
-        call(3, 4, got(1, 5)),
-        call(5, 6, got(1, 6)),
-    ],
-}
-
-
-@pytest.mark.parametrize("name", LATE)
-def test_late_versions_are_borne_where_they_are_allowed(name: str) -> None:
-    assert check(LATE[name]).kind == "violated"
-    assert check(LATE[name], late_versions=True).kind == "linearizable"
-
-
-@pytest.mark.parametrize("name", NOT_EVEN_LATE)
-def test_where_versions_are_late_the_rest_holds(name: str) -> None:
-    assert check(NOT_EVEN_LATE[name], late_versions=True).kind == "violated"
-
-
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_history_is_accepted(name: str) -> None:
     events = GOOD[name]
     assert check(events).kind == "linearizable"
-    assert check(list(reversed(events)), late_versions=True).kind == "linearizable"
+    assert check(list(reversed(events))).kind == "linearizable"
     assert_linearizable(events)
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from agentmem import Closed, Memory, Put, connect
+from agentmem.coordination.fencing import Token
 from agentmem.typed import TypedMemory
 from tests.unit.dict_repository import DictRepository
 
@@ -48,6 +49,14 @@ CALLS: dict[str, Callable[[Memory], Any]] = {
     "drop_partition": lambda m: m.drop_partition("x"),
     "scoped": lambda m: m.scoped("x"),
     "typed": lambda m: m.typed(int),
+    "queue": lambda m: m.queue("q"),
+    "queues": lambda m: m.queues(),
+    "fleet": lambda m: m.fleet("f"),
+    "watch": lambda m: m.watch(),
+    "lease": lambda m: m.lease("l", 1),
+    "fenced": lambda m: m.fenced(Token("default", "l", "a", 1)),
+    "session": lambda m: m.session("s"),
+    "sessions": lambda m: m.sessions(),
     "using": lambda m: m.using(cast("Any", None)),
     "check": lambda m: m.check(),
     "ping": lambda m: m.ping(),
@@ -90,6 +99,7 @@ def test_r35_typed_handles_too() -> None:
         closed.put("n", 1)
     with pytest.raises(Closed):
         closed.get("n")
+    closed.close()
     assert typed.get("n") == 1
     memory.close()
     with pytest.raises(Closed):

@@ -54,6 +54,11 @@ def _run_pop(scoped: Memory) -> Any:
     return scoped.run(lambda tx: tx.pop("n"))
 
 
+def _fenced(scoped: Memory) -> Any:
+    with scoped.lease("lock", 60) as lease:
+        return scoped.fenced(lease).put("n", 2).key, scoped.fenced(lease).increment("n")
+
+
 def _transaction(scoped: Memory) -> Any:
     with scoped.transaction() as tx:
         found = tx.get("n"), tx.exists("secret0"), tx.get_many(["n", "z/n"])
@@ -98,6 +103,13 @@ ANSWERS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "typed": (lambda s: s.typed(int).get("n"), 1),
     "ping": (lambda s: s.ping(), None),
     "close": (lambda s: s.close(), None),
+    "lease": (
+        lambda s: (s.lease("lock", 60).acquire(), s.exists("lock"), s.lease("lock", 60).acquire()),
+        (True, True, False),
+    ),
+    "fenced": (_fenced, ("n", 3)),
+    "session": (lambda s: (s.session("s").append("a"), [m.value for m in s.session("s").messages()]), (1, ["a"])),
+    "sessions": (lambda s: (s.session("s").append("a"), [info.id for info in s.sessions()]), (1, ["s"])),
 }
 BEYOND: dict[str, Callable[[Memory], Any]] = {
     "partition": lambda s: s.partition("other"),

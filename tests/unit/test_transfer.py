@@ -216,6 +216,15 @@ def test_batches_lose_and_double_nothing(count: int) -> None:
     assert transfer.import_lines(lines, target) == count == len(lines)
 
 
+def test_progress_is_told_after_each_batch(source: Memory, target: Memory) -> None:
+    source.put_many({f"k{number:04}": number for number in range(2500)})
+    counts: list[int] = []
+    transfer.copy(source, target, on_progress=counts.append)
+    transfer.export_lines(source, io.StringIO(), on_progress=counts.append)
+    transfer.import_lines(exported(source).splitlines(), target, on_progress=counts.append)
+    assert counts == [1000, 2000, 2500] * 3
+
+
 def test_large_values_make_small_batches() -> None:
     source, repository = Memory(DictRepository()), DictRepository()
     source.put_many({f"k{number}": "x" * 600_000 for number in range(6)})
