@@ -180,6 +180,10 @@ class OwnConnections(Connections[Link]):
         self._open_one = open_one
         super().__init__(RedisDriver(), capacity=capacity, timeout=timeout, keep=True, own=True)
 
+    def dedicated(self) -> ConnectionInterface:
+        """One more, not connected yet, for whoever asks: it is not counted, and never lent."""
+        return self._open_one()
+
     def _connect(self) -> Link:
         raw = self._open_one()
         raw.connect()
@@ -208,6 +212,11 @@ class HostConnections(Connections[Link]):
     def __init__(self, pool: Any, *, timeout: float) -> None:
         self._pool = pool
         super().__init__(RedisDriver(), capacity=0, timeout=timeout, keep=False, own=False)
+
+    def dedicated(self) -> ConnectionInterface:
+        """One made as the host's are, that its pool does not know of; not connected yet."""
+        connection: ConnectionInterface = self._pool.connection_class(**self._pool.connection_kwargs)
+        return connection
 
     def _connect(self) -> Link:
         deadline = time.monotonic() + self._timeout

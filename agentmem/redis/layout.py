@@ -9,6 +9,14 @@ Below a prefix that the store has for itself, by default `agentmem`:
     agentmem:{name}:x           its keys that expire, by millisecond
     agentmem:{name}:s           the sizes of those keys' bodies, for when Redis has taken the entries away
     agentmem:{name}:e:<key>     an entry
+    agentmem:{name}:q           its queues that hold anything, a sorted set without scores
+    agentmem:{name}:qi:<queue>  a queue's items, a hash: headers, bodies, and `n`, the last id
+    agentmem:{name}:qr:<queue>  ids that are ready, by priority; qd: delayed, by time; ql: leased, by the lease's end;
+                                qb: blocked, by group; qx: dead; qc: leased, by the claim's request
+    agentmem:{name}:qk:<queue>  dedup keys to ids, a hash; qh: groups to the id that has the turn
+    agentmem:{name}:t           its Q-tables that hold anything, a sorted set without scores
+    agentmem:{name}:t:<table>   the states of one, likewise
+    agentmem:{name}:v:<table>NUL<state>    a state's hash: of each action its value and its visits, `0.25 3`
 
 The braces are Redis Cluster's hash tag: a partition is one slot, so a script can do in it whatever it likes.
 """
@@ -43,12 +51,16 @@ class Place(NamedTuple):
         meta: the hash.
         listing: the keys in order.
         entry: what an entry's name begins with.
+        queues: the queues in order; what is published for a queue has its name, a colon and the queue's.
+        tables: the Q-tables in order; the states of one have its name, a colon and the table's.
         keys: what a script is given: how many keys, and which.
     """
 
     meta: bytes
     listing: bytes
     entry: bytes
+    queues: bytes
+    tables: bytes
     keys: tuple[int | bytes, ...]
 
 
@@ -77,7 +89,7 @@ class Layout:
             escaped = _ESCAPED.sub(lambda sign: f"%{ord(sign[0]):02X}", partition)
             base = f"{self.prefix}:{{{escaped}}}:".encode()
             books = tuple(base + letter for letter in (b"m", b"k", b"x", b"s")[: 4 if self._declare else 1])
-            place = Place(base + b"m", base + b"k", base + b"e:", (len(books), *books))
+            place = Place(base + b"m", base + b"k", base + b"e:", base + b"q", base + b"t", (len(books), *books))
             if len(self._places) > 10_000:
                 self._places.clear()
             self._places[partition] = place

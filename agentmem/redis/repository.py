@@ -14,6 +14,8 @@ from agentmem.keys import Pattern
 from agentmem.plan import from_microseconds
 from agentmem.redis import information, scripts, verification
 from agentmem.redis.layout import VERSION, Layout, Place
+from agentmem.redis.qtable import RedisQTables
+from agentmem.redis.queues import RedisQueues
 from agentmem.redis.reads import PIECE, Reads
 from agentmem.redis.servers import Servers
 from agentmem.redis.writes import Writes
@@ -42,6 +44,8 @@ class RedisRepository(Repository):
         self._wait_replicas = replicas[0]
         self._writes = Writes(servers, layout, max_value_bytes, replicas)
         self._reads = Reads(servers, layout, self._writes.write)
+        self._queues = RedisQueues(servers, layout, self._writes)
+        self._qtables = RedisQTables(servers, layout, self._writes)
         self.fetch_one = self._reads.fetch_one  # type: ignore[method-assign]  # a call less on the hottest path
 
     def fetch(self, partition: str, keys: Sequence[str], *, bodies: bool = True) -> dict[str, Record]:
@@ -119,19 +123,22 @@ class RedisRepository(Repository):
         )
 
     def drop_partition(self, name: str) -> int:
-        """As the port says: entries go in pieces, then the rest, unless somebody writes there again."""
+        """As the port says: entries, queues and Q-tables go in pieces, then the rest, unless somebody writes again."""
         place, registry = self.layout.place(name), self.layout.partitions
-        removed = self.remove(name, Query(EVERYTHING))
-        while not self._writes.write(place, scripts.FORGET):
+        removed, is_gone = 0, False
+        while not is_gone:
             removed += self.remove(name, Query(EVERYTHING))
+            self._queues.drop(name)
+            self._qtables.drop(name)
+            is_gone = bool(self._writes.write(place, scripts.FORGET))
         self.servers.tell(registry, b"ZREM", registry, name.encode())
         if self._described(name) is not None:  # it kept its versions, or was made again meanwhile
             self._writes.register(name)
         return removed
 
     def verify(self) -> list[Problem]:
-        """As the port says; reads every entry, in pieces, while others may write."""
-        return verification.problems(self.servers, self.layout, self._registered())
+        """As the port says; reads every entry, item and learned value, in pieces, while others may write."""
+        return verification.problems(self.servers, self.layout, self._registered(), self._queues, self._qtables)
 
     def server_time(self) -> datetime:
         seconds, fraction = self.servers.ask(self.layout.layout, b"TIME")
@@ -140,7 +147,16 @@ class RedisRepository(Repository):
     def ping(self) -> None:
         self.servers.ask(self.layout.layout, b"PING")
 
+    @property
+    def queues(self) -> RedisQueues:
+        return self._queues
+
+    @property
+    def qtables(self) -> RedisQTables:
+        return self._qtables
+
     def close(self) -> None:
+        self._queues.close()
         self.servers.close()
 
     def _registered(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from agentmem.errors import Unavailable
 from agentmem.pool.connections import Connections
 from agentmem.redis import errors
-from agentmem.redis.connections import Link, OwnConnections, Redirected
+from agentmem.redis.connections import HostConnections, Link, OwnConnections, Redirected
 
 if TYPE_CHECKING:
     from redis.cluster import ClusterNode, RedisCluster
@@ -62,6 +63,10 @@ class Servers(ABC):
         """Every server that holds data."""
 
     @abstractmethod
+    def dedicated(self) -> ConnectionInterface:
+        """A connection to a server that hears all that is published, not connected yet; beside the pool's."""
+
+    @abstractmethod
     def close(self) -> None:
         """The end; a host's client stays open."""
 
@@ -76,7 +81,9 @@ class OneServer(Servers):
 
     together = True
 
-    def __init__(self, connections: Connections[Link], release: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, connections: OwnConnections | HostConnections, release: Callable[[], None] | None = None
+    ) -> None:
         self._connections = connections
         self._release = release
 
@@ -88,6 +95,9 @@ class OneServer(Servers):
 
     def each(self) -> Iterator[Connections[Link]]:
         yield self._connections
+
+    def dedicated(self) -> ConnectionInterface:
+        return self._connections.dedicated()
 
     def close(self) -> None:
         self._connections.close()
@@ -131,6 +141,12 @@ class ClusterServers(Servers):
         self._learn()  # no call about a key would notice that another node took over
         for node in self._cluster.get_primaries():
             yield self._at(node.host, int(node.port))
+
+    def dedicated(self) -> ConnectionInterface:
+        """Of any node, since they pass on what is published; another one each time, should one be away."""
+        self._learn()
+        node = random.choice(self._cluster.get_primaries())  # noqa: S311 - spreads load, keeps no secret
+        return self._at(node.host, int(node.port)).dedicated()
 
     def close(self) -> None:
         for connections in list(self._nodes.values()):

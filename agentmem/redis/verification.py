@@ -1,4 +1,4 @@
-"""`memory.check()` for Redis: entries, and the books that are kept about them."""
+"""`memory.check()` for Redis: entries, queues, learned values, and the books that are kept about them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from typing import TYPE_CHECKING, Any, Final
 from agentmem.entries import Problem
 from agentmem.inspection import problems_of
 from agentmem.plan import microseconds
-from agentmem.redis import scripts
+from agentmem.redis import queue_verification, scripts
 from agentmem.redis.layout import HEADER, Layout, Place, read_header, unpack
 
 if TYPE_CHECKING:
     from agentmem.pool.connections import Connections
+    from agentmem.queue_port import QueueStore
     from agentmem.redis.connections import Link
+    from agentmem.redis.qtable import RedisQTables
     from agentmem.redis.servers import Servers
 
 PIECE: Final = 500
 _ATTEMPTS: Final = 3
 
 
-def problems(servers: Servers, layout: Layout, partitions: list[str]) -> list[Problem]:
-    """Look at every entry by the index, and at every key of the store by a SCAN."""
-    found = [problem for name in partitions for problem in _partition(servers, layout.place(name), name)]
+def problems(
+    servers: Servers, layout: Layout, partitions: list[str], queues: QueueStore, qtables: RedisQTables
+) -> list[Problem]:
+    """Look at every entry by the index, at queues and learned values, and at every key of the store by a SCAN."""
+    found: list[Problem] = []
+    for name in partitions:
+        place = layout.place(name)
+        found += _partition(servers, place, name)
+        for queue in queues.names(name):
+            found += queue_verification.problems(servers, place, name, queue)
+        found += qtables.problems(name)
     for connections in servers.each():
         found += _strays(connections, layout, set(partitions))
     return found
@@ -88,14 +98,22 @@ def _strays(connections: Connections[Link], layout: Layout, partitions: set[str]
     cursor: bytes | int = 0
     while True:
         cursor, names = connections.read(_asking(b"SCAN", cursor, b"MATCH", layout.everything, b"COUNT", PIECE))
-        entries = []
+        suspects = []
         for name in names:
-            partition, kind, key = layout.parse(name)
-            if kind == b"e":
-                entries.append((name, partition, key))
-            elif kind == b"m" and not key and partition not in partitions:
+            partition, kind, rest = layout.parse(name)
+            if kind == b"m" and not rest and partition not in partitions:
                 yield Problem("orphan", partition, None, "a partition that is not registered")
-        yield from _unlisted(connections, layout, entries)
+            elif kind == b"e":
+                listing = layout.place(partition).listing
+                suspects.append((name, listing, rest, partition, "an entry that the index does not hold"))
+            elif kind.startswith(b"q") and kind != b"q":
+                listing = layout.place(partition).queues
+                suspects.append((name, listing, rest, partition, "a queue's book, and no such queue is noted"))
+            elif kind == b"v":
+                table, _, state = rest.partition(b"\0")
+                listing = layout.place(partition).tables + b":" + table
+                suspects.append((name, listing, state, partition, "learned values of a state that is not noted"))
+        yield from _unlisted(connections, suspects)
         if int(cursor) == 0:
             return
 
@@ -105,12 +123,12 @@ def _asking(*command: Any) -> Callable[[Link], Any]:
 
 
 def _unlisted(
-    connections: Connections[Link], layout: Layout, entries: list[tuple[bytes, str, bytes]]
+    connections: Connections[Link], suspects: list[tuple[bytes, bytes, bytes, str, str]]
 ) -> Iterator[Problem]:
     commands: list[tuple[Any, ...]] = []
-    for name, partition, key in entries:
-        commands += (b"ZSCORE", layout.place(partition).listing, key), (b"EXISTS", name)
+    for name, listing, member, _, _ in suspects:
+        commands += (b"ZSCORE", listing, member), (b"EXISTS", name)
     answers = connections.read(lambda link: link.ask_all(commands)) if commands else []
-    for (_, partition, key), listed, there in zip(entries, answers[::2], answers[1::2], strict=True):
+    for (_, _, member, partition, detail), listed, there in zip(suspects, answers[::2], answers[1::2], strict=True):
         if listed is None and there == 1:
-            yield Problem("orphan", partition, key.decode("utf-8", "replace"), "an entry that the index does not hold")
+            yield Problem("orphan", partition, member.decode("utf-8", "replace"), detail)

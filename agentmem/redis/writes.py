@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.commands import (
@@ -37,7 +37,7 @@ PATIENCE_SECONDS: Final = 30.0
 """How long a batch is planned anew because others changed what it read."""
 
 _MANY: Final = 1_000_000
-_NO_PARTITION, _REFUSED, _CONFLICT = -1, -2, 0
+NO_PARTITION, REFUSED, CONFLICT = -1, -2, 0
 
 
 class Writes:
@@ -80,14 +80,14 @@ class Writes:
 
         return self._servers.write(place.meta, work)
 
-    def _created(self, partition: str, place: Place, script: Script, *arguments: Any) -> Any:
+    def created(self, partition: str, place: Place, script: Script, *arguments: Any) -> Any:
         """Run a script that needs the partition, which is made when it is missing.
 
         It is registered first: a partition that is registered and not there shows nowhere, one that is there and not
         registered would be lost to `partitions`.
         """
         answer = self.write(place, script, b"", *arguments)
-        while answer[0] == _NO_PARTITION:
+        while answer[0] == NO_PARTITION:
             self.register(partition)
             answer = self.write(place, script, b"1", *arguments)
         return answer
@@ -113,7 +113,7 @@ class Writes:
 
     def _put(self, partition: str, place: Place, command: PutCommand) -> Outcome:
         expected: Any = b"absent" if command.if_absent else b"" if command.if_version is None else command.if_version
-        answer = self._created(
+        answer = self.created(
             partition,
             place,
             scripts.PUT,
@@ -136,7 +136,7 @@ class Writes:
         return Outcome(True, unpack(command.key, answer[2]) if command.returning else None)
 
     def _touch(self, partition: str, place: Place, command: TouchCommand) -> Outcome:
-        answer = self._created(partition, place, scripts.TOUCH, command.key.encode(), command.ttl)
+        answer = self.created(partition, place, scripts.TOUCH, command.key.encode(), command.ttl)
         if not answer[1]:
             return Outcome(False, None)
         return Outcome(True, unpack(command.key, answer[2]))
@@ -144,8 +144,8 @@ class Writes:
     def _increment(self, partition: str, place: Place, command: IncrementCommand) -> Outcome | None:
         kind = b"int" if isinstance(command.by, int) else b"float"
         arguments = (command.key.encode(), repr(command.by), kind, repr(command.initial), command.ttl)
-        answer = self._created(partition, place, scripts.INCREMENT, *arguments)
-        if answer[0] == _CONFLICT:
+        answer = self.created(partition, place, scripts.INCREMENT, *arguments)
+        if answer[0] == CONFLICT:
             return None
         self._check(answer, command.key, None)
         *stamps, body, metadata = answer[1:]
@@ -155,8 +155,8 @@ class Writes:
 
     def _put_many(self, partition: str, place: Place, puts: list[PutCommand]) -> list[Outcome]:
         flat = [part for put in puts for part in (put.key, put.body, put.metadata or "")]
-        answer = self._created(partition, place, scripts.PUT_MANY, puts[0].ttl, pack(flat))
-        if answer[0] == _REFUSED:
+        answer = self.created(partition, place, scripts.PUT_MANY, puts[0].ttl, pack(flat))
+        if answer[0] == REFUSED:
             raise NamespaceError(answer[2].decode(), answer[1].decode())
         _, now_us, expires_us, *others = answer
         now = from_microseconds(now_us)
@@ -167,18 +167,38 @@ class Writes:
         return [Outcome(None, record) for record in records]
 
     def _planned(self, partition: str, place: Place, commands: Sequence[Command]) -> list[Outcome]:
-        """Read, plan, and store if nothing changed meanwhile; else once more."""
+        def commit(plan: list[Any]) -> Any:
+            if not any(plan[-2:]):
+                return None
+            return self.created(partition, place, scripts.COMMIT, pack(plan))
+
+        return self.planned(place, commands, commit)[1]
+
+    def planned(
+        self, place: Place, commands: Sequence[Command], commit: Callable[[list[Any]], Any]
+    ) -> tuple[Any, list[Outcome]]:
+        """Read, plan, and store if nothing changed meanwhile; else once more.
+
+        Args:
+            place: the partition's.
+            commands: what to do.
+            commit: runs a script that carries out the plan (plan.lua), whose last two parts are what to store and what
+                to remove; its answer begins with 0 for a plan that does not stand any more, else its second part is
+                the clock. None for not run, because there is nothing to carry out.
+
+        Returns:
+            The script's answer, and what became of each command.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
         for _ in rounds(_MANY):
             context, stored, seen = self._read(place, commands)
             first = plan(commands, stored, context)
-            batch = _Batch(commands, stored, context, first)
-            if batch.is_empty:
-                return first.outcomes
-            answer = self._created(partition, place, scripts.COMMIT, pack([*seen, *batch.arguments()]))
-            if answer[0] != _CONFLICT:
+            answer = commit([*seen, *_Batch(commands, stored, context, first).arguments()])
+            if answer is None:
+                return None, first.outcomes
+            if answer[0] != CONFLICT:
                 # What was written was reckoned from the later clock.
-                return plan(commands, stored, context._replace(now=from_microseconds(answer[1]))).outcomes
+                return answer, plan(commands, stored, context._replace(now=from_microseconds(answer[1]))).outcomes
             if time.monotonic() > deadline:
                 break
         raise Unavailable(f"others changed the same entries for {PATIENCE_SECONDS:g} s; nothing was written")
@@ -203,14 +223,14 @@ class Writes:
         return context, stored, [*(part.decode() if part else "" for part in policy), versions]
 
     def _check(self, answer: Any, key: str, expected: int | None) -> None:
-        if answer[0] == _REFUSED:
+        if answer[0] == REFUSED:
             raise NamespaceError(key, answer[1].decode())
-        if answer[0] == _CONFLICT:
+        if answer[0] == CONFLICT:
             raise VersionConflict(key, expected, unpack(key, answer[1]) if answer[1] is not None else None)
 
 
 class _Batch:
-    """What the script `commit` must be told of a plan."""
+    """What plan.lua must be told of a plan."""
 
     def __init__(self, commands: Sequence[Command], stored: dict[str, Record], context: Context, made: Any) -> None:
         self._stored = stored
@@ -223,11 +243,6 @@ class _Batch:
         kept = {record.key for record in made.puts}
         gone = [key for key in self._steps if key not in kept]
         self._gone = list(dict.fromkeys([*made.deletes, *gone]))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not self._puts and not self._gone
 
     def arguments(self) -> list[list[Any]]:
         """What to store and what to remove."""

@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import agentmem
+from agentmem.redis import queue_wakeups
 from agentmem.redis.options import RedisOptions
 from agentmem.testing.contract.costs import READS, WRITES
 from agentmem.testing.redis_server import open_client
@@ -36,6 +39,11 @@ def everything(memory: Memory) -> None:
     memory.partition("other", default_ttl=60).put("key", 1)
     memory.put("key", 1, ttl=60)
     memory.count("ne*")
+    memory.qtable("q").update_many([("s", "a", 1.0, "s")])
+    memory.qtable("q").best("s")
+    memory.queue("jobs").put(1)
+    memory.queue("empty").claim(wait=0.05)
+    memory.queue("another").claim(wait=0.5)  # by its end the first one is listened to no more
     memory.stats()
     memory.check()
     memory.purge_expired()
@@ -43,8 +51,10 @@ def everything(memory: Memory) -> None:
     memory.ping()
 
 
-def test_the_acl_rule_is_enough_and_no_more(redis_client_url: str) -> None:
+def test_the_acl_rule_is_enough_and_no_more(redis_client_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert RULE is not None
+    monkeypatch.setattr(queue_wakeups, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(queue_wakeups, "_ROUND_SECONDS", 0.05)
     with open_client(redis_client_url) as client:
         client.execute_command("ACL", "SETUSER", "agentmem", *RULE[1].split())
         client.config_resetstat()

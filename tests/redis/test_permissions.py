@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentmem.memory import Memory
 
 #: What an ACL user needs for everything but `check`, on keys `~<key_prefix>:*`. docs/deploy.md is to say the same.
-READING = ["get", "mget", "getrange", "hget", "hmget", "strlen", "exists"]
+READING = ["get", "mget", "getrange", "hget", "hgetall", "hmget", "hlen", "strlen", "exists"]
 INDEX = ["zadd", "zrem", "zcard", "zcount", "zlexcount", "zrangebylex", "zrevrangebylex", "zrangebyscore"]
 WRITING = ["set", "setrange", "persist", "pexpireat", "unlink", "hset", "hdel", "hincrby"]
 SERVER = ["eval", "evalsha", "time", "ping", "info", "multi", "exec"]
@@ -78,6 +78,11 @@ SURFACE: dict[str, Callable[[Memory], object]] = {
     "clear a policy": lambda m: m.partition("other", default_ttl=None, namespace=None),
     "partitions": lambda m: m.partitions(),
     "stats": lambda m: (m.stats(), m.scoped("a/").stats()),
+    "learn": lambda m: m.qtable("q").update_many([("s", "a", 1.0, "s"), ("t", "a", 1.0, "s", True)]),
+    "learned": lambda m: (m.qtable("q").best("s"), m.qtable("q").decay(0.5), m.qtables()),
+    "snapshot": lambda m: m.qtable("r").merge(m.qtable("q").snapshot()),
+    "replay": lambda m: (m.qtable("q").record([("s", "a", 1.0)]), m.qtable("q").sample(1)),
+    "forget": lambda m: m.qtable("q").clear(),
     "clear": lambda m: m.clear(),
     "drop_partition": lambda m: m.drop_partition("other"),
 }

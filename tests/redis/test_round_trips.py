@@ -9,6 +9,7 @@ import pytest
 
 import agentmem
 from agentmem import Append, Check, Delete, Increment, Put, VersionConflict
+from agentmem.coordination.qtable import Snapshot
 from agentmem.redis import scripts
 from agentmem.testing.faults import FaultProxy
 from agentmem.testing.redis_local import LocalRedis
@@ -120,6 +121,13 @@ CALLS: dict[str, tuple[Callable[[Memory], object], list[str]]] = {
     "clear": (lambda m: m.clear(), ["ZRANGEBYLEX", "EVALSHA"]),
     "purge_expired": (lambda m: m.purge_expired(), ["ZRANGEBYLEX", "EVALSHA"]),
     "partitions": (lambda m: m.partitions(), ["ZRANGEBYLEX", "HMGET"]),
+    "learn": (lambda m: m.qtable("q").update("s", "a", 1.0, "s"), SCRIPT),
+    "learn many": (lambda m: m.qtable("q").update_many([(f"s{n}", "a", 1.0, "s") for n in range(100)]), SCRIPT),
+    "learned": (lambda m: m.qtable("q").best("s"), SCRIPT),
+    "merge what was learned": (lambda m: m.qtable("q").merge(Snapshot([("s", "a", 1.0, 1)])), SCRIPT),
+    "decay": (lambda m: m.qtable("q").decay(0.5), SCRIPT),
+    "snapshot": (lambda m: m.qtable("q").snapshot(), SCRIPT),
+    "qtables": (lambda m: m.qtables(), ["ZRANGEBYLEX"]),
 }
 
 

@@ -1,5 +1,5 @@
--- Takes a partition away whose entries were removed. Answers 1, or 0 when there are entries (again).
-if call('EXISTS', INDEX) == 1 then return 0 end
+-- Takes a partition away whose entries, queues and Q-tables were removed. Answers 1, or 0 when there are any (again).
+if call('EXISTS', INDEX, BASE .. 'q', BASE .. 't') > 0 then return 0 end
 local last = tonumber(call('HGET', META, 'floor') or 0)
 if last < now then
   call('UNLINK', META)
