@@ -1,0 +1,165 @@
+"""R43: learned values of many writers, and where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agentmem.coordination.qtable import Snapshot
+from agentmem.errors import (
+    Closed,
+    CounterOverflow,
+    NamespaceError,
+)
+from agentmem.testing.contract.learning_base import LearningContract, exact
+from agentmem.testing.contract.processes import finish, start
+from agentmem.testing.support import run_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentmem.memory import Memory
+    from agentmem.testing.harness import Harness
+
+
+class LearningTogether(LearningContract):
+    """Threads, processes, partitions, scopes."""
+
+    # Many writers.
+
+    def test_r43_threads_learn_exactly(self, memory: Memory) -> None:
+        alone, shared = memory.qtable("alone"), memory.qtable("shared")
+        alone.update_many([("s", "a", 1.0)] * 800)
+        run_threads(8, lambda _: [shared.update("s", "a", 1.0) for _ in range(100)])
+        assert exact(shared) == exact(alone)
+
+    def test_r43_threads_learn_exactly_in_batches_that_cross(self, memory: Memory) -> None:
+        table = memory.qtable("q")
+        states = [f"s{number}" for number in range(12)]
+
+        def work(index: int) -> None:
+            order = states[index % 12 :] + states[: index % 12]
+            for turn in range(10):
+                table.update_many((state, "a", 1.0) for state in (order if turn % 2 else reversed(order)))
+
+        run_threads(6, work)
+        reference = memory.qtable("reference")
+        reference.update_many((state, "a", 1.0) for _ in range(60) for state in states)
+        assert exact(table) == exact(reference)
+        assert memory.check() == []
+
+    def test_r43_threads_learn_by_every_way_at_once(self, memory: Memory) -> None:
+        table = memory.qtable("q", alpha=0.5)
+        ways: list[Callable[[], Any]] = [
+            lambda: table.update("s", "a", 4.0),
+            lambda: table.update_many([("t", "a", 4.0), ("s", "a", 4.0)]),
+            lambda: table.merge(Snapshot([("s", "a", 4.0, 1)])),
+            table.snapshot,
+        ]
+        table.restore(Snapshot([("s", "a", 4.0, 0), ("t", "a", 4.0, 0)]))
+        run_threads(8, lambda index: [ways[index % 4]() for _ in range(10)])
+        assert list(table.snapshot()) == [("s", "a", 4.0, 60), ("t", "a", 4.0, 20)]
+
+    def test_r43_a_step_back_to_its_state_loses_nothing_among_threads(self, memory: Memory) -> None:
+        table = memory.qtable("q", alpha=1.0, gamma=1.0)
+        # Each step adds one to what stands: with an older value in its place a sum would be missing.
+        run_threads(6, lambda _: [table.update("s", "a", 1.0, "s") for _ in range(20)])
+        assert table.value("s", "a") == 120.0
+
+    def test_r43_processes_learn_exactly(self, memory: Memory, url: str) -> None:
+        script = (
+            "table = memory.qtable('shared')\n"
+            "for _ in range(50):\n    table.update('s', 'a', 1.0)\n    table.update_many([('s', 'a', 1.0)] * 2)\n"
+        )
+        assert finish([start(url, script) for _ in range(3)]) == [0] * 3
+        alone = memory.qtable("alone")
+        alone.update_many([("s", "a", 1.0)] * 450)
+        assert exact(memory.qtable("shared")) == exact(alone)
+
+    def test_r43_a_new_process_knows_what_others_learned(self, memory: Memory, url: str) -> None:
+        memory.qtable("q").update_many([(("x", 1), "left", 1.0), (("x", 1), "right", 2.0)])
+        script = "sys.exit(0 if memory.qtable('q').best(('x', 1)) == 'right' else 3)\n"
+        assert finish([start(url, script)]) == [0]
+
+    # Where tables are.
+
+    def test_r43_tables_of_other_names_and_partitions_are_apart(self, memory: Memory) -> None:
+        places = [(p, t, s, a) for p in ("p", "p:v") for t in ("t", "t:t") for s in ("s", "s:s") for a in ("a", "a a")]
+        for number, (partition, name, state, action) in enumerate(places):
+            memory.partition(partition).qtable(name, alpha=1.0).update(state, action, float(number))
+        for number, (partition, name, state, action) in enumerate(places):
+            assert memory.partition(partition).qtable(name).value(state, action) == number
+        assert memory.check() == []
+
+    def test_r43_a_partition_may_hold_a_table_alone(self, memory: Memory) -> None:
+        part = memory.partition("learned")
+        part.qtable("q").update("s", "a", 1.0)
+        assert "learned" in [partition.name for partition in memory.partitions()]
+        assert (part.count(), part.clear(), len(part.qtable("q").snapshot())) == (0, 0, 1)
+        memory.drop_partition("learned")
+        assert (part.qtables(), memory.check()) == ([], [])
+        assert "learned" not in [partition.name for partition in memory.partitions()]
+
+    def test_r43_learners_and_who_drops_their_partition(self, memory: Memory) -> None:
+        """Whoever learns meanwhile makes the partition anew, and leaves no value without one."""
+        part = memory.partition("jobs")
+
+        def work(index: int) -> None:
+            for turn in range(12):
+                if index == 0:
+                    memory.drop_partition("jobs")
+                elif turn % 2:
+                    part.qtable("q").update(f"s{turn}", "a", 1.0)
+                else:
+                    part.qtable("q").update_many([(f"s{turn}", "a", 1.0), (f"s{index}", "b", 1.0)])
+
+        run_threads(4, work)
+        assert memory.check() == []
+        memory.drop_partition("jobs")
+        assert part.qtables() == []
+
+    def test_r43_a_scope_sees_its_own_tables(self, memory: Memory) -> None:
+        scoped = memory.scoped("team/")
+        scoped.qtable("q").update("s", "a", 1.0)
+        memory.qtable("q").update("s", "b", 1.0)
+        assert (scoped.qtables(), memory.qtables()) == (["q"], ["q", "team/q"])
+        assert scoped.qtable("q").values("s") == {"a": 0.1}
+        table = scoped.qtable("q", alpha=1.0)
+        with pytest.raises(CounterOverflow) as caught:
+            table.update_many([("s", "a", 1e308), ("s", "a", -1e308)])
+        assert caught.value.key == "q"
+
+    def test_r43_a_namespace_covers_tables(self, harness: Harness, memory: Memory) -> None:
+        policed = memory.partition("policed", namespace="team/")
+        policed.qtable("team/q").update("s", "a", 1.0)
+        outside = policed.qtable("q")
+        calls: list[Callable[[], Any]] = [
+            lambda: outside.update("s", "a", 1.0),
+            lambda: outside.update_many([("s", "a", 1.0)] * 2),
+            lambda: outside.merge(Snapshot([("s", "a", 1.0, 1)])),
+        ]
+        for call in calls:
+            with pytest.raises(NamespaceError):
+                call()
+        assert policed.qtables() == ["team/q"]
+        with harness.connect(namespace="team/") as fenced, pytest.raises(NamespaceError):
+            fenced.qtable("q")
+
+    def test_r43_a_closed_handle_learns_nothing(self, harness: Harness, memory: Memory) -> None:
+        derived = memory.scoped("x/")
+        table = derived.qtable("q")
+        derived.close()
+        calls: list[Callable[[], Any]] = [
+            lambda: table.update("s", "a", 1.0),
+            lambda: table.update_many([]),
+            lambda: table.best("s"),
+            table.snapshot,
+            lambda: table.choose("s", ["a"], epsilon=1.0),
+            lambda: table.restore(Snapshot([])),
+            lambda: derived.qtable("q"),
+            derived.qtables,
+        ]
+        for call in calls:
+            with pytest.raises(Closed):
+                call()
