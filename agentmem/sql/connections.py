@@ -83,6 +83,16 @@ class EngineConnections(Connections[Link]):
         except DBAPIError as error:
             raise translated(self._driver, error) from error
 
+    def apart(self) -> Link:
+        """A connection that no pool counts, opened as all others are; who asks for it throws it away."""
+        link = Link(self.engine.pool.recreate().connect())
+        self._driver.prepare(link)
+        return link
+
+    def throw_away(self, link: Link) -> None:
+        """Close it."""
+        self._discard(link)
+
     def _return(self, link: Link) -> None:
         link.proxy.close()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sqlalchemy import Dialect as SQLAlchemyDialect
 from sqlalchemy.sql.expression import ColumnElement
@@ -18,7 +18,10 @@ from agentmem.sql.connections import Link
 
 if TYPE_CHECKING:
     from agentmem.filters import Filter
+    from agentmem.sql.qtable import Learning
+    from agentmem.sql.queue_dialect import QueueDialect
 
+T = TypeVar("T")
 Row = Sequence[Any]
 
 
@@ -30,10 +33,22 @@ class Dialect(Driver[Link]):
     compiler: SQLAlchemyDialect
     #: The server's clock in a statement.
     now: ColumnElement[datetime]
+    #: What it does about Q-tables.
+    learning: Learning
+    #: What it does about work queues.
+    queues: QueueDialect
 
     @abstractmethod
     def join(self, link: Link) -> None:
         """Make ready a connection that is in a host's transaction, and change nothing about either."""
+
+    def attempt(self, link: Link, work: Callable[[], T]) -> T:
+        """Run `work`, and again where the server has rolled back all of it for the sake of another transaction."""
+        return work()
+
+    def can_listen(self, link: Link) -> bool:
+        """Whether a connection is told of what others notify."""
+        return False
 
     @abstractmethod
     def parameters(self, **values: Any) -> dict[str, Any]:

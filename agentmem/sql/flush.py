@@ -18,36 +18,35 @@ from agentmem.errors import InvalidArgument
 from agentmem.sql.models import DEFAULT_PARTITION, MemoryEntry, Partition
 from agentmem.sql.types import server_now, server_version_clock
 
-_entries: Any = MemoryEntry.__table__
-_partitions: Any = Partition.__table__
 _INSERT: Final[dict[str, Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _OF_THE_SERVER: Final = ("version", "created_at", "updated_at")
 
 
-@event.listens_for(MemoryEntry, "before_insert")
 def _before_insert(mapper: Mapper[MemoryEntry], connection: Connection, entry: MemoryEntry) -> None:
     """Register the partition, make room where a dead entry lies, and apply the partition's policy."""
     for attribute in _OF_THE_SERVER:
         if attribute in inspect(entry).dict:
             delattr(entry, attribute)
+    entries, partitions = _tables(mapper)
     name = entry.partition_name or DEFAULT_PARTITION
-    connection.execute(_INSERT[connection.dialect.name](_partitions).values(name=name).on_conflict_do_nothing())
-    _bury(connection, name, entry.key)
-    _apply_policy(connection, name, entry)
-
-
-def _bury(connection: Connection, partition: str, key: str) -> None:
-    """An expired entry is not there for anybody, so it must not make an insert fail (R22)."""
-    dead = delete(_entries).where(
-        _entries.c.partition == partition, _entries.c.key == key, _entries.c.expires_at <= server_now()
+    connection.execute(_INSERT[connection.dialect.name](partitions).values(name=name).on_conflict_do_nothing())
+    # An expired entry is not there for anybody, so it must not make an insert fail (R22).
+    dead = delete(entries).where(
+        entries.c.partition == name, entries.c.key == entry.key, entries.c.expires_at <= server_now()
     )
-    version = connection.execute(dead.returning(_entries.c.version)).scalar()
+    version = connection.execute(dead.returning(entries.c.version)).scalar()
     if version is not None:
-        _raise_floor(connection, partition, version)
+        _raise_floor(connection, partitions, name, version)
+    _apply_policy(connection, partitions, name, entry)
 
 
-def _apply_policy(connection: Connection, partition: str, entry: MemoryEntry) -> None:
-    p = _partitions.c
+def _tables(mapper: Mapper[MemoryEntry]) -> tuple[Any, Any]:
+    """The entries' and the partitions', which a schema or a prefix may have given other names."""
+    return mapper.local_table, mapper.relationships["partition"].mapper.local_table
+
+
+def _apply_policy(connection: Connection, partitions: Any, partition: str, entry: MemoryEntry) -> None:
+    p = partitions.c
     floor = case((p.version_floor >= server_version_clock(), p.version_floor))
     policy = select(p.default_ttl_ms, p.namespace, floor.label("floor")).where(p.name == partition)
     row = connection.execute(policy).one()
@@ -58,7 +57,6 @@ def _apply_policy(connection: Connection, partition: str, entry: MemoryEntry) ->
         entry.version = row.floor + 1
 
 
-@event.listens_for(MemoryEntry, "before_update")
 def _before_update(mapper: Mapper[MemoryEntry], connection: Connection, entry: MemoryEntry) -> None:
     """Undo what a host assigned to the server's columns, and refuse to move an entry."""
     attributes = inspect(entry).attrs
@@ -70,23 +68,33 @@ def _before_update(mapper: Mapper[MemoryEntry], connection: Connection, entry: M
         raise InvalidArgument("an entry cannot get another key or partition: add a new one and delete this one")
 
 
-@event.listens_for(MemoryEntry, "before_delete")
 def _before_delete(mapper: Mapper[MemoryEntry], connection: Connection, entry: MemoryEntry) -> None:
     """Remember a version that the clock has not reached yet (R12)."""
-    _raise_floor(connection, entry.partition_name, entry.version)
+    _raise_floor(connection, _tables(mapper)[1], entry.partition_name, entry.version)
 
 
-def _raise_floor(connection: Connection, partition: str, version: int) -> None:
-    p = _partitions.c
+def _raise_floor(connection: Connection, partitions: Any, partition: str, version: int) -> None:
+    p = partitions.c
     is_ahead = literal(version, BigInteger) >= server_version_clock()
     connection.execute(
-        update(_partitions)
-        .where(p.name == partition, p.version_floor < version, is_ahead)
-        .values(version_floor=version)
+        update(partitions).where(p.name == partition, p.version_floor < version, is_ahead).values(version_floor=version)
     )
 
 
-@event.listens_for(Partition, "before_delete")
 def _before_partition_delete(mapper: Mapper[Partition], connection: Connection, partition: Partition) -> None:
-    """Entries never outlive their partition."""
-    connection.execute(delete(_entries).where(_entries.c.partition == partition.name))
+    """Nothing outlives its partition."""
+    ours: Any = mapper.local_table
+    for table in ours.metadata.tables.values():
+        if "partition" in table.c:
+            connection.execute(delete(table).where(table.c.partition == partition.name))
+
+
+def watch(entry: type[MemoryEntry], partition: type[Partition]) -> None:
+    """Do all this for these mapped classes."""
+    event.listen(entry, "before_insert", _before_insert)
+    event.listen(entry, "before_update", _before_update)
+    event.listen(entry, "before_delete", _before_delete)
+    event.listen(partition, "before_delete", _before_partition_delete)
+
+
+watch(MemoryEntry, Partition)

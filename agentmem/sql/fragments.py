@@ -41,13 +41,16 @@ _REPLACE = (
     f"{_RESTAMP}, expires_at = {_FRESH_EXPIRY}"
 )
 _STAMPS = "e.version, e.created_at, e.updated_at, e.expires_at"
-# Whether a row that is new (it has no xmax) may have waited after its clock was read: time went by, and other
-# transactions were under way. They may have put and deleted the key meanwhile, with versions above the one that this
-# row was given: see `renew`. Two commits and two wake-ups take longer than this limit.
+# Whether a row that is new (it has no xmax) may have waited after its clock was read: time went by, and others may have
+# put and deleted the key meanwhile, with versions above the one that this row was given. Two commits and two wake-ups
+# take longer than this limit. Whether there were others is told by the transaction's number, if it is given after the
+# wait: in a transaction that has written already it is older.
 _WAITED = (
     "e.xmax = 0 AND clock_timestamp() > e.updated_at + interval '100 microseconds' "
-    "AND pg_current_xact_id() > pg_snapshot_xmin(pg_current_snapshot())"
+    "AND (%(in_transaction)s OR pg_current_xact_id() > pg_snapshot_xmin(pg_current_snapshot()))"
 )
+_RESTAMPED = f"CASE WHEN {_WAITED} THEN {{memory_entries_restamp}}(e.partition, e.key) END"
+_NOT_RESTAMPED = "NULL::bigint[]"
 # Only a version ahead of the clock could be given again (R12).
 _FLOOR = (
     "UPDATE {partitions} p SET version_floor = g.version FROM (SELECT partition, max(version) AS version FROM gone "
@@ -58,7 +61,7 @@ _FLOOR = (
 # A first row of NULLs where the partition's namespace forbids the key: that comes before every expectation.
 _FORBIDDEN = (
     "SELECT NULL::boolean, NULL::text, NULL::text, NULL::bigint, NULL::timestamptz, NULL::timestamptz, "
-    "NULL::timestamptz, NULL::text, false FROM {partitions} p "
+    f"NULL::timestamptz, NULL::text, {_NOT_RESTAMPED} FROM {{partitions}} p "
     "WHERE p.name = %(partition)s AND NOT starts_with(%(key)s, p.namespace) UNION ALL "
 )
 
@@ -67,7 +70,7 @@ def put(names: Mapping[str, str]) -> str:
     """An unconditional put; no row when the partition is missing or its namespace forbids the key."""
     return (
         f"{_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} FROM {{partitions}} p {_AT} "
-        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} RETURNING {_STAMPS}, {_WAITED}"
+        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} RETURNING {_STAMPS}, {_RESTAMPED}"
     ).format_map(names)
 
 
@@ -88,7 +91,7 @@ def _batch_put(rows: str) -> str:
         f'(SELECT * FROM {rows} ORDER BY r.key COLLATE "C") r {_AT_ROW_OF_BATCH} '
         "WHERE p.name = %(partition)s AND NOT EXISTS "
         f"(SELECT FROM {rows} WHERE p.namespace IS NOT NULL AND NOT starts_with(r.key, p.namespace)) "
-        f"{_REPLACE} RETURNING e.key, {_STAMPS}, {_WAITED}"
+        f"{_REPLACE} RETURNING e.key, {_STAMPS}, {_RESTAMPED}"
     )
 
 
@@ -97,9 +100,10 @@ def put_if_absent(names: Mapping[str, str]) -> str:
     return (
         f"WITH written AS ({_INSERT} SELECT p.name, %(key)s, %(body)s, %(metadata)s, {_FIRST} "
         f"FROM {{partitions}} p {_AT} "
-        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} WHERE {DEAD} RETURNING {E_COLUMNS}, {_WAITED} AS waited) "
-        f"{_FORBIDDEN} SELECT true, {COLUMNS}, waited FROM written UNION ALL "
-        f"SELECT false, {E_COLUMNS}, false FROM {{entries}} e "
+        f"WHERE {_POLICY.format(key='%(key)s')} {_REPLACE} WHERE {DEAD} "
+        f"RETURNING {E_COLUMNS}, {_RESTAMPED} AS restamped) "
+        f"{_FORBIDDEN} SELECT true, {COLUMNS}, restamped FROM written UNION ALL "
+        f"SELECT false, {E_COLUMNS}, {_NOT_RESTAMPED} FROM {{entries}} e "
         f"WHERE {_AT_ROW} AND {ALIVE} AND NOT EXISTS (SELECT FROM written)"
     ).format_map(names)
 
@@ -113,8 +117,8 @@ def put_if_version(names: Mapping[str, str]) -> str:
         f"written AS (UPDATE {{entries}} e SET body = %(body)s, metadata = {metadata}, {_NEXT_VERSION}, "
         f"updated_at = clock_timestamp(), expires_at = {expiry} FROM found c, {{partitions}} p "
         f"WHERE {_AT_ROW} AND c.version = %(expected)s AND {_POLICY.format(key='e.key')} RETURNING {E_COLUMNS}) "
-        f"{_FORBIDDEN} SELECT true, {COLUMNS}, false FROM written UNION ALL "
-        f"SELECT false, {COLUMNS}, false FROM found WHERE NOT EXISTS (SELECT FROM written)"
+        f"{_FORBIDDEN} SELECT true, {COLUMNS}, {_NOT_RESTAMPED} FROM written UNION ALL "
+        f"SELECT false, {COLUMNS}, {_NOT_RESTAMPED} FROM found WHERE NOT EXISTS (SELECT FROM written)"
     ).format_map(names)
 
 
@@ -146,16 +150,7 @@ def increment(names: Mapping[str, str]) -> str:
         f"body = CASE WHEN {DEAD} THEN EXCLUDED.body ELSE (e.body::bigint + %(by)s::bigint)::text END, "
         f"metadata = CASE WHEN {DEAD} THEN NULL ELSE e.metadata END, {_NEXT_VERSION}, {_RESTAMP}, "
         f"expires_at = CASE WHEN {keeps} THEN e.expires_at ELSE {_FRESH_EXPIRY} END "
-        f"WHERE {DEAD} OR e.body ~ '^-?[0-9]{{{{1,18}}}}$' RETURNING {E_COLUMNS}, {_WAITED}"
-    ).format_map(names)
-
-
-def renew(names: Mapping[str, str]) -> str:
-    """Lift the versions of rows that nobody has written since above whatever went before them."""
-    return (
-        f"UPDATE {{entries}} e SET {_NEXT_VERSION} "
-        "FROM unnest(%(keys)s::text[], %(versions)s::bigint[]) AS r (key, version) "
-        "WHERE e.partition = %(partition)s AND e.key = r.key AND e.version = r.version RETURNING e.key, e.version"
+        f"WHERE {DEAD} OR e.body ~ '^-?[0-9]{{{{1,18}}}}$' RETURNING {E_COLUMNS}, {_RESTAMPED}"
     ).format_map(names)
 
 

@@ -37,6 +37,8 @@ from agentmem.sql.types import (
     Body,
     ByteText,
     Document,
+    ExactDouble,
+    Int16,
     Int64,
     UtcDateTime,
     after_milliseconds,
@@ -225,3 +227,84 @@ class MemoryEntry(Base):
     def live(cls) -> ColumnElement[bool]:
         """The criterion of entries that are there for a reader: `select(MemoryEntry).where(MemoryEntry.live())`."""
         return is_live(cls.expires_at)
+
+
+class LearnedValue(Base):
+    """What is known of one action in one state of a Q-table: `memory.qtable`.
+
+    For reading: to learn is to compute under the row's lock, which no flush does.
+
+    Attributes:
+        state, action: the text itself; of another JSON value its text behind a `=`.
+        updated_at: when something was last learned here.
+    """
+
+    __tablename__ = "learned_values"
+
+    partition_name: Mapped[str] = mapped_column("partition", ByteText, primary_key=True, default=DEFAULT_PARTITION)
+    qtable: Mapped[str] = mapped_column(ByteText, primary_key=True)
+    state: Mapped[str] = mapped_column(ByteText, primary_key=True)
+    action: Mapped[str] = mapped_column(ByteText, primary_key=True)
+    value: Mapped[float] = mapped_column(ExactDouble)
+    visits: Mapped[int] = mapped_column(Int64)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=server_now(), onupdate=server_now())
+
+    # No index holds what an update changes, and pages have room for the next version of a row: it stays on its page
+    # (HOT), and no index is written.
+    __table_args__ = ({"postgresql_with": {"fillfactor": 70}},)
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=sql(where), sqlite_where=sql(where))
+
+
+class QueueItem(Base):
+    """One item of a work queue: `memory.queue`.
+
+    For reading: what is put, claimed or settled concerns other items as well, which no flush knows of.
+
+    Attributes:
+        rank: the priority negated: items are claimed in the order of (rank, id).
+        state: 0 ready, 1 leased, 2 delayed, 3 blocked, 4 dead, as of the last look at the clock.
+        due_at: when the clock may change that: no later than then it is looked at again.
+    """
+
+    __tablename__ = "queue_items"
+
+    id: Mapped[int] = mapped_column(Int64, primary_key=True)
+    partition_name: Mapped[str] = mapped_column("partition", ByteText, default=DEFAULT_PARTITION)
+    queue: Mapped[str] = mapped_column(ByteText)
+    body: Mapped[str] = mapped_column(Body)
+    rank: Mapped[int] = mapped_column(Int16)
+    dedup_key: Mapped[str | None] = mapped_column(ByteText)
+    group_key: Mapped[str | None] = mapped_column(ByteText)
+    max_attempts: Mapped[int] = mapped_column(Int64)
+    attempts: Mapped[int] = mapped_column(Int64)
+    #: Of the present or the last lease; rises with every claim.
+    fence: Mapped[int] = mapped_column(Int64)
+    state: Mapped[int] = mapped_column(Int16)
+    request_id: Mapped[str | None] = mapped_column(ByteText)
+    enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    available_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(Body)
+
+    __table_args__ = (
+        _partial("ix_queue_items_ready", "partition", "queue", "rank", "id", where="state = 0"),
+        _partial("ix_queue_items_due", "partition", "queue", "due_at", where="due_at IS NOT NULL"),
+        _partial("ix_queue_items_request", "partition", "queue", "request_id", where="request_id IS NOT NULL"),
+        _partial("ix_queue_items_blocked", "partition", "queue", "group_key", "id", where="state = 3"),
+        _partial("ix_queue_items_dead", "partition", "queue", "id", where="state = 4"),
+        _partial(
+            "uq_queue_items_dedup", "partition", "queue", "dedup_key",
+            where="dedup_key IS NOT NULL AND state < 4", unique=True,
+        ),
+        # Of a group one item at the most is ready, leased or delayed.
+        _partial(
+            "uq_queue_items_active", "partition", "queue", "group_key",
+            where="group_key IS NOT NULL AND state < 3", unique=True,
+        ),
+        # An extended lease changes what no index holds, and the next version of a row finds room on its page (HOT).
+        {"postgresql_with": {"fillfactor": 70}, "sqlite_autoincrement": True},
+    )  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -27,15 +27,21 @@ from agentmem.sql.postgres_batches import WORDS, Batches, record
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
 from agentmem.sql.postgres_timeouts import ReplyTimeout
+from agentmem.sql.qtable_postgres import PostgresLearning
+from agentmem.sql.queue_postgres import PostgresQueues
 from agentmem.sql.types import server_now
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
     from agentmem.filters import Filter
 
+T = TypeVar("T")
+
 PREPARE_THRESHOLD = 5
 REMOVE_AT_ONCE = 2_000
 ROLLED_BACK_ATTEMPTS = 16
+# A unique key is violated only where a put and a redrive of the same dedup key meet: after that, one finds the other's.
+ROLLED_BACK = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.UniqueViolation)
 _LIKE_ESCAPES = str.maketrans({"%": "\\%", "_": "\\_", "\\": "\\\\"})
 
 
@@ -58,9 +64,13 @@ class PostgresDialect(Dialect):
         compiler = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
         self.compiler = apply_to(compiler, naming, statements.TABLES)
         self._prepare_threshold = prepare_threshold
-        names = statements.names(self)
+        functions = {name: naming.quoted(name, self.compiler) for name in statements.FUNCTIONS}
+        names = statements.names(self) | functions
+        self._fields = names["memory_entries_fields"]
         self._batches = Batches(names, max_value_bytes)
-        self._single = Single(names, self._batches)
+        self._single = Single(names)
+        self.learning = PostgresLearning(names)
+        self.queues = PostgresQueues(names, self.attempt, self._apply)
 
     def prepare(self, link: Link) -> None:
         """Autocommit is a flag of the client: it costs no round trip."""
@@ -79,6 +89,10 @@ class PostgresDialect(Dialect):
         """With the host's own threshold for preparing."""
         link.cursor = link.raw.cursor()
         link.words = JOINED
+
+    def can_listen(self, link: Link) -> bool:
+        """In a session of its own, which a pooler gives nobody for long."""
+        return not _is_pooled(link.raw)
 
     def restore(self, link: Link) -> None:
         """Leave the connection in the mode in which it was found."""
@@ -146,14 +160,18 @@ class PostgresDialect(Dialect):
 
     def filter(self, where: Filter) -> tuple[str, dict[str, Any]]:
         """All of it in SQL, over the generated JSONB."""
-        return postgres_filters.translate(where)
+        return postgres_filters.translate(where, fields_of=self._fields)
 
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One statement where one will do, else one transaction."""
+        return self.attempt(link, lambda: self._apply(link, partition, commands))
+
+    def attempt(self, link: Link, work: Callable[[], T]) -> T:
+        """After deadlocks, failures to serialize and unique keys that are taken."""
         for attempt in rounds(ROLLED_BACK_ATTEMPTS):
             try:
-                return self._apply(link, partition, commands)
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                return work()
+            except ROLLED_BACK:
                 # The server has rolled all of it back, so that trying again applies nothing twice (R18). A host's
                 # transaction is the host's to try again.
                 if attempt + 1 == ROLLED_BACK_ATTEMPTS or link.words is JOINED or not self.recover(link):

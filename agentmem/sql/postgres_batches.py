@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
 from agentmem.commands import (
     Command,
     DeleteCommand,
@@ -18,10 +16,10 @@ from agentmem.commands import (
     plain_puts,
 )
 from agentmem.entries import Record
-from agentmem.errors import OutcomeUnknown
-from agentmem.plan import Context, Plan, plan
+from agentmem.plan import Context, Plan, from_microseconds, plan
 from agentmem.sql import fragments
 from agentmem.sql.connections import JOINED, Words
+from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ class Batches:
         self._max_value_bytes = max_value_bytes
         self._put_many = fragments.put_many(names)
         self._put_staged = fragments.put_staged(names)
-        self._renew = fragments.renew(names)
         self._placeholders = fragments.placeholders(names)
         self._lock = {bodies: fragments.lock(names, bodies=bodies) for bodies in (True, False)}
         self._lock_table = f"LOCK TABLE {names['entries']} IN ROW EXCLUSIVE MODE"
@@ -62,8 +59,11 @@ class Batches:
             f"UPDATE {partitions} SET version_floor = GREATEST(version_floor, %(version)s) WHERE name = %(partition)s "
             f"AND %(version)s >= {CLOCK}"
         )
+        self._drop_queues = of_partition(names, "%(partition)s")
         self._drop = (
-            f"LOCK TABLE {entries} IN SHARE ROW EXCLUSIVE MODE",
+            # In the order of a step of a queue that has commands.
+            f"LOCK TABLE {names['queue_items']}, {entries}, {names['learned']} IN SHARE ROW EXCLUSIVE MODE",
+            f"DELETE FROM {names['learned']} WHERE partition = %(partition)s",
             fragments.delete_partition(names),
             f"DELETE FROM {partitions} WHERE name = %(partition)s AND version_floor < {CLOCK}",
             # Versions ahead of the clock must be remembered: then the partition stays, empty and without a policy.
@@ -95,6 +95,7 @@ class Batches:
             parameters = {
                 "partition": partition,
                 "ttl": ttl,
+                "in_transaction": link.words is JOINED,
                 "keys": [command.key for command in puts],
                 "bodies": [command.body for command in puts],
                 "metadatas": [command.metadata for command in puts],
@@ -106,23 +107,8 @@ class Batches:
             rows = self._stage(link, partition, puts, ttl)
         if len(rows) < len(puts):
             return None
-        versions = self.renewed(link, partition, {row[0]: row[1] for row in rows if row[-1]})
         stamps = {row[0]: row for row in rows}
-        return [_put_outcome(command, stamps[command.key], versions) for command in puts]
-
-    def renewed(self, link: Link, partition: str, waited: Mapping[str, int]) -> dict[str, int]:
-        """Give new rows that had to wait a version above all before (R12); returns those that changed.
-
-        Until then, for the length of a round trip, a reader may see the older one; its writer never does.
-        """
-        if not waited:
-            return {}
-        parameters = {"partition": partition, "keys": list(waited), "versions": list(waited.values())}
-        try:
-            return dict(link.cursor.execute(self._renew, parameters).fetchall())
-        except psycopg.Error as error:
-            # The rows are written: whoever heard that the call was not applied would write them again.
-            raise OutcomeUnknown(f"written, but perhaps not at its final version: {error}") from error
+        return [_put_outcome(command, stamps[command.key]) for command in puts]
 
     def _stage(self, link: Link, partition: str, puts: Iterable[PutCommand], ttl: int) -> Any:
         with _Transaction(link):
@@ -132,7 +118,8 @@ class Batches:
             with link.cursor.copy("COPY pg_temp.agentmem_staged FROM STDIN") as copy:
                 for command in puts:
                     copy.write_row((command.key, command.body, command.metadata))
-            return link.cursor.execute(self._put_staged, {"partition": partition, "ttl": ttl}).fetchall()
+            parameters = {"partition": partition, "ttl": ttl, "in_transaction": True}
+            return link.cursor.execute(self._put_staged, parameters).fetchall()
 
     def _apply_planned(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome] | None:
         """Two round trips: read under locks, write and commit. An exception leaves the roll-back to the keeper."""
@@ -203,9 +190,12 @@ class Batches:
 
     def drop(self, link: Link, partition: str) -> int:
         """Remove what is left of a partition while nobody writes; how many of these entries lived."""
-        lock, entries, row, policy = self._drop
+        lock, learned, entries, row, policy = self._drop
         with _Transaction(link):
             link.cursor.execute(lock)
+            for queues in self._drop_queues:
+                link.cursor.execute(queues, {"partition": partition})
+            link.cursor.execute(learned, {"partition": partition})
             living = link.cursor.execute(entries, {"partition": partition}).fetchone()[0]
             link.cursor.execute(row, {"partition": partition})
             link.cursor.execute(policy, {"partition": partition})
@@ -242,10 +232,23 @@ def record(row: Sequence[Any]) -> Record:
     )
 
 
-def _put_outcome(command: PutCommand, row: Sequence[Any], versions: Mapping[str, int]) -> Outcome:
-    key, version, created, updated, expires, _ = row
-    version = versions.get(key, version)
-    return Outcome(None, record((key, command.body, version, created, updated, expires, command.metadata)))
+def restamped(written: Record, stamps: Sequence[Any] | None) -> Record:
+    """A new row as it is once the server has stamped it anew because it had to wait; None: it had not."""
+    if stamps is None:
+        return written
+    version, moment, expires = stamps
+    updated = from_microseconds(moment)
+    return written._replace(
+        version=version,
+        created_at=updated,
+        updated_at=updated,
+        expires_at=None if expires is None else from_microseconds(expires),
+    )
+
+
+def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:
+    key, *columns, stamps = row
+    return Outcome(None, restamped(record((key, command.body, *columns, command.metadata)), stamps))
 
 
 def _arrays(records: Sequence[Record]) -> dict[str, list[Any]]:

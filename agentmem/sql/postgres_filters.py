@@ -13,22 +13,22 @@ from agentmem.filters import MAX_OPERAND_BYTES, And, Compare, Exists, Field, Fil
 
 _OPERATORS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _TEXT = "({j} #>> '{{}}') COLLATE \"C\""
-_METADATA_TEXT = "COALESCE(metadata, '{}')"
-# As the generated column does for values (ADR 0008).
-_METADATA = (
-    f"CASE WHEN strpos({_METADATA_TEXT}, '\\u0000') = 0 THEN CAST({_METADATA_TEXT} AS jsonb) ELSE "
-    f"CAST(regexp_replace({_METADATA_TEXT}, '(?<!\\\\)((?:\\\\\\\\)*)\\\\u0000', '\\1\\\\u0001', 'g') AS jsonb) END"
-)
 
 
-def translate(where: Filter) -> tuple[str, dict[str, Any]]:
-    """The condition, with `:name` parameters, and their values."""
-    translator = _Translator()
+def translate(where: Filter, *, fields_of: str) -> tuple[str, dict[str, Any]]:
+    """The condition, with `:name` parameters, and their values.
+
+    Args:
+        where: what to translate.
+        fields_of: the function that reads metadata.
+    """
+    translator = _Translator(fields_of)
     return translator.condition(where), translator.parameters
 
 
 class _Translator:
-    def __init__(self) -> None:
+    def __init__(self, fields_of: str) -> None:
+        self._metadata = f"{fields_of}(COALESCE(metadata, '{{}}'))"
         self.parameters: dict[str, Any] = {}
 
     def bind(self, value: Any, type_: str) -> str:
@@ -61,7 +61,7 @@ class _Translator:
             return field.root
         if len(field.path) > values.MAX_LEVELS:
             return "CAST(NULL AS jsonb)"  # nothing nests so deep, and so long a chain would not parse
-        found = "value" if field.root == "value" else f"({_METADATA})"
+        found = "value" if field.root == "value" else self._metadata
         if any(isinstance(step, int) for step in field.path):
             # The operator -> takes a scalar for an array of one; a strict path does not, and silently finds nothing.
             path = self.bind(_strict_path(field.path), "jsonpath")

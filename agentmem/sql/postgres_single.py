@@ -23,20 +23,18 @@ from agentmem.commands import (
 from agentmem.errors import CounterOverflow, VersionConflict
 from agentmem.plan import INT64_MAX, INT64_MIN
 from agentmem.sql import fragments
-from agentmem.sql.postgres_batches import record
+from agentmem.sql.connections import JOINED
+from agentmem.sql.postgres_batches import record, restamped
 from agentmem.ttl import KEEP
 
 if TYPE_CHECKING:
-    from agentmem.entries import Record
     from agentmem.sql.connections import Link
-    from agentmem.sql.postgres_batches import Batches
 
 
 class Single:
     """The single-statement operations."""
 
-    def __init__(self, names: Mapping[str, str], batches: Batches) -> None:
-        self._batches = batches
+    def __init__(self, names: Mapping[str, str]) -> None:
         self._put = fragments.put(names)
         self._put_if_absent = fragments.put_if_absent(names)
         self._put_if_version = fragments.put_if_version(names)
@@ -71,16 +69,16 @@ class Single:
             "body": command.body,
             "metadata": command.metadata,
             "ttl": command.ttl,
+            "in_transaction": link.words is JOINED,
         }
         if command.if_absent:
             row = self._run(link, self._put_if_absent, parameters)
-            return None if row is None or row[0] is None else self._decided(link, partition, command, row)
+            return None if row is None or row[0] is None else self._decided(command, row)
         row = self._run(link, self._put, parameters)
         if row is None:
             return None
-        *stamps, waited = row
-        written = record((command.key, command.body, *stamps, command.metadata))
-        return Outcome(None, self._renewed(link, partition, written, waited=waited))
+        *columns, stamps = row
+        return Outcome(None, restamped(record((command.key, command.body, *columns, command.metadata)), stamps))
 
     def _apply_put_if_version(self, link: Link, partition: str, command: PutCommand) -> Outcome | None:
         keep = command.metadata == KEEP_METADATA
@@ -98,21 +96,15 @@ class Single:
             raise VersionConflict(command.key, command.if_version, None)
         if row[0] is None or (not row[0] and row[3] == command.if_version):
             return None  # the namespace forbids it, or the version is right and something else stood in the way
-        return self._decided(link, partition, command, row)
+        return self._decided(command, row)
 
-    def _decided(self, link: Link, partition: str, command: PutCommand, row: Any) -> Outcome:
+    def _decided(self, command: PutCommand, row: Any) -> Outcome:
         """The written row, or the current one as a conflict."""
-        hit, *columns, waited = row
+        hit, *columns, stamps = row
         found = record(columns)
         if not hit:
             raise VersionConflict(command.key, command.if_version, found)
-        return Outcome(None, self._renewed(link, partition, found, waited=waited))
-
-    def _renewed(self, link: Link, partition: str, written: Record, *, waited: bool) -> Record:
-        if not waited:
-            return written
-        versions = self._batches.renewed(link, partition, {written.key: written.version})
-        return written._replace(version=versions.get(written.key, written.version))
+        return Outcome(None, restamped(found, stamps))
 
     def _apply_delete(self, link: Link, partition: str, command: DeleteCommand) -> Outcome | None:
         if command.if_version is not None:
@@ -133,6 +125,7 @@ class Single:
             "by": command.by,
             "total": total,
             "ttl": command.ttl,
+            "in_transaction": link.words is JOINED,
         }
         try:
             row = self._run(link, self._increment, parameters)
@@ -140,5 +133,5 @@ class Single:
             raise CounterOverflow(command.key, "the counter would leave the range of int64") from error
         if row is None:
             return None
-        *columns, waited = row
-        return Outcome(int(row[1]), self._renewed(link, partition, record(columns), waited=waited))
+        *columns, stamps = row
+        return Outcome(int(row[1]), restamped(record(columns), stamps))

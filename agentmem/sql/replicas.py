@@ -70,6 +70,14 @@ class ReplicatedConnections:
             self._last_write = object()
             self._written_at = time.monotonic()
 
+    def apart(self) -> Link:
+        """As the primary's."""
+        return self._primary.apart()
+
+    def throw_away(self, link: Link) -> None:
+        """As the primary's."""
+        self._primary.throw_away(link)
+
     def read_anywhere(self, work: Callable[[Link], T]) -> T:
         """Run `work` on the replica if that shows all that was written here, else on the primary."""
         if self._shows_everything():

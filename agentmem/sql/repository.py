@@ -15,6 +15,9 @@ from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
 from agentmem.sql.joining import JoinedConnections
+from agentmem.sql.qtable import SQLQTables
+from agentmem.sql.queue_listening import Listener
+from agentmem.sql.queues import SQLQueues
 from agentmem.sql.replicas import ReplicatedConnections
 from agentmem.urls import redact
 
@@ -49,6 +52,8 @@ class SQLRepository(Repository):
         self._dialect = dialect
         self._reads = statements.Reads(dialect)
         self._writes = statements.policy_writes(dialect)
+        listener = Listener(connections, dialect) if dialect.queues.notifies else None
+        self._queues = SQLQueues(connections, dialect.queues, listener)
 
     @property
     def engine(self) -> Engine:
@@ -169,11 +174,14 @@ class SQLRepository(Repository):
     def drop_partition(self, name: str) -> int:
         """As the port says: entries go in pieces, the rest together with the partition's row."""
         removed = self.remove(name, Query(EVERYTHING))
+        self.qtables.drop(name)
+        self._queues.drop(name)
         return removed + self._connections.write(lambda link: self._dialect.drop(link, name))
 
     def verify(self) -> list[Problem]:
         """As the port says; reads every entry, in pages."""
-        return verification.problems(self._rows, self._dialect, self._reads)
+        found = verification.problems(self._rows, self._dialect, self._reads)
+        return found + self.qtables.problems() + self._queues.problems()
 
     def server_time(self) -> datetime:
         """As the port says."""
@@ -188,10 +196,23 @@ class SQLRepository(Repository):
         joined = copy.copy(self)
         joined._connections = JoinedConnections.of(transaction, self._dialect)
         joined._read = joined._connections.read
+        # What is put there cannot be heard of before the host commits.
+        joined._queues = SQLQueues(joined._connections, self._dialect.queues)
         return joined
+
+    @property
+    def qtables(self) -> SQLQTables:
+        """As the port says."""
+        return SQLQTables(self._connections, self._read, self._dialect)
+
+    @property
+    def queues(self) -> SQLQueues:
+        """As the port says."""
+        return self._queues
 
     def close(self) -> None:
         """As the port says; a host's engine stays open."""
+        self._queues.close()
         self._connections.close()
 
     def _shown(self, sql: str, parameters: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from agentmem.urls import redact
 VERSION_TABLE: Final = "agentmem_version"
 
 #: Every revision, oldest first. A test compares them with the scripts.
-KNOWN: Final = ("0001",)
+KNOWN: Final = ("0001", "0002", "0003", "0004")
 HEAD: Final = KNOWN[-1]
 
 _EXISTS: Final = {

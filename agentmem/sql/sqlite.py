@@ -23,6 +23,8 @@ from agentmem.sql import sqlite_filters, statements
 from agentmem.sql.connections import JOINED, Link, Words
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.naming import DEFAULT, Naming, apply_to
+from agentmem.sql.qtable_sqlite import SQLiteLearning
+from agentmem.sql.queue_sqlite import SQLiteQueues
 from agentmem.sql.sqlite_errors import translate
 from agentmem.sql.sqlite_writes import Writes, record
 from agentmem.sql.types import UtcDateTime
@@ -63,7 +65,10 @@ class SQLiteDialect(Dialect):
         self.busy_timeout = self.patience_seconds = busy_timeout
         self.polls = poll
         self.turn = Turn(timeout=self.busy_timeout, polls=self.polls)
-        self._writes = Writes(statements.names(self), max_value_bytes)
+        names = statements.names(self)
+        self._writes = Writes(names, max_value_bytes)
+        self.learning = SQLiteLearning(names, clock)
+        self.queues = SQLiteQueues(names, clock, _Transaction, self._apply)
 
     def prepare(self, link: Link) -> None:
         """Driver autocommit: every transaction of ours is begun in so many words."""
@@ -157,12 +162,15 @@ class SQLiteDialect(Dialect):
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One transaction, begun with the writer's lock in hand."""
         with _Transaction(link):
-            now = clock()
-            if len(commands) == 1 and (puts := plain_puts(commands)):
-                outcome = self._writes.put(link.cursor, partition, puts[0], now)
-                if outcome is not None:
-                    return [outcome]
-            return self._writes.apply(link.cursor, partition, commands, now)
+            return self._apply(link, partition, commands)
+
+    def _apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
+        now = clock()
+        if len(commands) == 1 and (puts := plain_puts(commands)):
+            outcome = self._writes.put(link.cursor, partition, puts[0], now)
+            if outcome is not None:
+                return [outcome]
+        return self._writes.apply(link.cursor, partition, commands, now)
 
     def remove(
         self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]

@@ -10,6 +10,7 @@ import orjson
 from agentmem.commands import Command, Outcome, PutCommand, needs_body
 from agentmem.entries import Record
 from agentmem.plan import Context, Plan, from_microseconds, microseconds, plan
+from agentmem.sql.queue_dialect import of_partition
 from agentmem.ttl import DEFAULT
 
 _COLUMNS = "key, {body}, version, created_at, updated_at, expires_at, {metadata}"
@@ -59,6 +60,8 @@ class Writes:
             f"SELECT sum(expires_at IS NULL OR expires_at > ?), max(version) FROM {entries} WHERE partition = ?"
         )
         self._drop_entries = f"DELETE FROM {entries} WHERE partition = ?"
+        self._drop_queues = of_partition(names, "?")
+        self._drop_learned = f"DELETE FROM {names['learned']} WHERE partition = ?"
         self._drop_partition = f"DELETE FROM {partitions} WHERE name = ? AND version_floor < ?"
         # Versions ahead of the clock must be remembered: then the partition stays, empty and without a policy.
         self._drop_policy = (
@@ -145,6 +148,9 @@ class Writes:
         living, version = cursor.execute(self._count_living, (now, partition)).fetchall()[0]
         self._remember(cursor, partition, version or 0, now)
         cursor.execute(self._drop_entries, (partition,))
+        for queues in self._drop_queues:
+            cursor.execute(queues, (partition,))
+        cursor.execute(self._drop_learned, (partition,))
         cursor.execute(self._drop_partition, (partition, now))
         cursor.execute(self._drop_policy, (partition,))
         return int(living or 0)

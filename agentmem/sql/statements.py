@@ -14,11 +14,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.expression import ClauseElement, ColumnElement
 
 from agentmem.sql.dialect import Dialect
-from agentmem.sql.models import MemoryEntry, Partition
+from agentmem.sql.models import LearnedValue, MemoryEntry, Partition, QueueItem
 from agentmem.sql.types import is_live
 
 entries: Any = MemoryEntry.__table__
 partitions: Any = Partition.__table__
+learned: Any = LearnedValue.__table__
+queue_items: Any = QueueItem.__table__
 e = entries.c
 p = partitions.c
 
@@ -54,13 +56,20 @@ KEY = e.key == bind("key")
 
 
 #: Which names a Naming changes.
-TABLES = {entries.name, partitions.name}
+TABLES = {entries.name, partitions.name, learned.name, queue_items.name}
+#: What PostgreSQL's statements call, of ours.
+FUNCTIONS = (
+    *("memory_entries_restamp", "memory_entries_fields"),
+    *("queue_items_put", "queue_items_claim", "queue_items_settle"),
+    *("queue_items_ripen", "queue_items_redrive", "queue_items_purge"),
+)
 
 
 def names(dialect: Dialect) -> dict[str, str]:
     """The tables' names, quoted, for the statements that are written as text."""
     preparer = dialect.compiler.identifier_preparer
-    return {"entries": preparer.format_table(entries), "partitions": preparer.format_table(partitions)}
+    tables = {"entries": entries, "partitions": partitions, "learned": learned, "queue_items": queue_items}
+    return {name: preparer.format_table(table) for name, table in tables.items()}
 
 
 def columns(*, bodies: bool) -> tuple[ColumnElement[Any], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, SQLColumnExpression, Text
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Integer, SmallInteger, SQLColumnExpression, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.dialects.sqlite import JSON as SQLITE_JSON
@@ -59,6 +59,19 @@ def _json_text(element: JsonText, compiler: DDLCompiler, **kw: Any) -> str:
     return "TEXT"
 
 
+class ExactDouble(Double[float]):
+    """An IEEE double, to the last bit.
+
+    SQLite stores whole numbers in a column of doubles as integers, which loses the sign of -0.0; in one of this name it
+    stores what it is given.
+    """
+
+
+@compiles(ExactDouble, "sqlite")
+def _exact_double(element: ExactDouble, compiler: DDLCompiler, **kw: Any) -> str:
+    return "BLOB"
+
+
 #: Text that sorts and compares by code point on every server, whatever its locale.
 ByteText = Text().with_variant(PG_TEXT(collation="C"), "postgresql")
 #: JSON for filters and for a host's own queries: JSONB where there is one.
@@ -67,6 +80,7 @@ Document = JSON().with_variant(JSONB(), "postgresql").with_variant(JsonText(), "
 Body = Text()
 #: 64 bits on both: SQLite's INTEGER is as wide as need be.
 Int64 = BigInteger().with_variant(Integer(), "sqlite")
+Int16 = SmallInteger().with_variant(Integer(), "sqlite")
 
 
 class server_now(FunctionElement[datetime]):  # noqa: N801  # reads as a SQL function

@@ -41,21 +41,15 @@ def seed() -> int:
     return random.getrandbits(32)
 
 
-@pytest.fixture
-def late(url: str) -> bool:
-    """Whether this store may give a new entry its version late (docs/adr/0004)."""
-    return url.startswith("postgresql")
-
-
 @pytest.mark.parametrize(("clients", "keys"), [(2, 2), (8, 2), (8, 5)], ids=["two", "crowded", "spread"])
-def test_threads(memory: Memory, late: bool, seed: int, clients: int, keys: int) -> None:
+def test_threads(memory: Memory, seed: int, clients: int, keys: int) -> None:
     for number in range(12):
         names = [f"{number}/{key}" for key in range(keys)]
         events = wander_together([memory], names, seed + number, clients=clients, calls=8 + 4 * keys)
-        assert_linearizable(events, late_versions=late)
+        assert_linearizable(events)
 
 
-def test_processes_of_threads(crew: Any, url: str, late: bool, memory: Memory, seed: int) -> None:
+def test_processes_of_threads(crew: Any, url: str, memory: Memory, seed: int) -> None:
     """Each with a handle of its own; their clock is one."""
     memory.ping()
     script = """
@@ -71,7 +65,7 @@ said.put(events)
 """
     histories = crew.run(3, script, url=url, seed=seed)
     assert [len(events) >= 30 for events in histories] == [True] * 3
-    assert_linearizable([event for events in histories for event in events], late_versions=late)
+    assert_linearizable([event for events in histories for event in events])
 
 
 @pytest.mark.fault
@@ -96,7 +90,7 @@ def test_calls_of_unknown_outcome_took_effect_once_or_never(
                     proxy.cut()
 
             run_threads(2, work)
-            assert_linearizable(events, late_versions=server.startswith("postgres"))
+            assert_linearizable(events)
             unknown += sum(event.answers is None for event in events)
     assert unknown > 0
 
@@ -174,15 +168,13 @@ class Torn(Wrapper):
 
 
 @pytest.mark.parametrize("broken", [Stale, Forgetful, Repeating, Torn])
-def test_a_store_that_is_not_linearizable_is_found_out(
-    memory: Memory, late: bool, seed: int, broken: type[Wrapper]
-) -> None:
+def test_a_store_that_is_not_linearizable_is_found_out(memory: Memory, seed: int, broken: type[Wrapper]) -> None:
     with agentmem.connect(broken(repository_of(memory))) as wrapped:
 
         def round_(number: int) -> Verdict:
             names = [f"{number}/{key}" for key in range(2)]
             events = wander_together([wrapped], names, seed + number, clients=6, calls=20)
-            return check(events, late_versions=late)
+            return check(events)
 
         kinds = (round_(number).kind for number in range(40))
         assert "violated" in kinds

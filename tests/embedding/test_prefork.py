@@ -111,40 +111,64 @@ def test_gunicorn_with_a_handle_from_before_the_fork(url: str, tmp_path: Path) -
         assert memory.check() == []
 
 
-# As Celery's prefork pool does it: workers that are forked from a loaded application, replaced after some tasks, and
-# ended by a signal; here by the pool of multiprocessing, which Celery's own is a fork of.
-POOL = """
-import multiprocessing, os, signal, sys, warnings
+# The workers are forked from a loaded application, and each is replaced after some tasks.
+TASKS = """
+import os
+from pathlib import Path
+
 import agentmem
+from celery import Celery
+from celery.signals import worker_ready
 
-# From Python 3.12 on, a fork beside any thread of the host's is warned of, as those of a pool.
-warnings.simplefilter("ignore", DeprecationWarning)
-memory = agentmem.connect(sys.argv[1], pool_size=3)
+memory = agentmem.connect(os.environ["STORE"], pool_size=3, sweep_every=0.05)
 memory.put("tasks", 0)
+folder = str(Path(__file__).parent)
+app = Celery("tasks", broker="filesystem://")
+app.conf.broker_transport_options = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": folder}
+app.conf.worker_prefetch_multiplier = 1
 
-def initialise():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    memory.append("workers", os.getpid())
-
-def task(number):
+@app.task
+def square(number):
     memory.put(f"result/{number}", number * number)
+    memory.run(lambda tx: tx.put("workers", sorted({*(tx.get("workers") or []), os.getpid()})), attempts=1000)
     memory.increment("tasks")
-    return memory.get(f"result/{number}")
 
-if __name__ == "__main__":
-    context = multiprocessing.get_context("fork")
-    with context.Pool(3, initialise, maxtasksperchild=5) as pool:
-        results = pool.map(task, range(40), chunksize=1)
-        memory.put("parent", 1)  # beside them
-    assert results == [number * number for number in range(40)], results
-    assert (memory.get("tasks"), memory.count("result/*"), memory.get("parent")) == (40, 40, 1)
-    assert len(set(memory.get("workers"))) >= 8 and memory.check() == []
-    memory.close()
+@worker_ready.connect
+def send(**_):
+    for number in range(30):
+        square.delay(number)
+    memory.put("parent", os.getpid())
 """
 
 
-def test_a_pool_of_workers_that_come_and_go(url: str, host: Callable[..., str]) -> None:
-    assert host(POOL, url) == ""
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("celery") is None, reason="Celery is not installed: the extra [dev]")
+def test_celery_with_a_handle_from_before_the_fork(url: str, tmp_path: Path) -> None:
+    import agentmem
+
+    (tmp_path / "tasks.py").write_text(TASKS)
+    options = ["--pool=prefork", "--concurrency=3", "--max-tasks-per-child=4", "--without-gossip", "--without-mingle"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celery", "--app=tasks", "worker", "--loglevel=WARNING", *options],
+        cwd=tmp_path,
+        env={**os.environ, "STORE": url, "PYTHONPATH": str(ROOT), "C_FORCE_ROOT": "1"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        with agentmem.connect(url) as memory:
+            eventually(lambda: memory.get("tasks") == 30 or process.poll() is not None, 60)
+            process.terminate()
+            _, said = process.communicate(timeout=60)
+            assert (process.returncode, "Traceback" in said) == (0, False), said
+            assert memory.get_many([f"result/{n}" for n in range(30)]) == {f"result/{n}": n * n for n in range(30)}
+            assert memory.get("tasks") == 30
+            assert memory.get("parent") not in memory.get("workers")
+            assert len(memory.get("workers")) >= 6
+            assert memory.check() == []
+    finally:
+        process.kill()
 
 
 # A handle is an argument as any other: by inheritance under fork, by pickle under the two others.

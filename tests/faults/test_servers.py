@@ -11,17 +11,14 @@ import psutil
 import psycopg
 import pytest
 
-import agentmem
 from agentmem import OutcomeUnknown, Unavailable
 from agentmem.testing.chaos import Crew
-from agentmem.testing.faults import FaultProxy
 from agentmem.testing.processes import Server
 from agentmem.testing.redis_server import open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from agentmem.memory import Memory
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
@@ -98,59 +95,3 @@ def test_r34_statements_are_cancelled_by_an_administrator(
                 time.sleep(0.002)
 
     assert postgres_stage_at(postgres_schema_url).survive(strike) <= {Unavailable, OutcomeUnknown}
-
-
-# The renewal of a new row's version is a second statement (docs/adr/0004)
-
-
-@pytest.fixture
-def slow_rows(postgres_schema_url: str) -> Iterator[str]:
-    """A database where every new row takes a millisecond, while another transaction is under way: all are renewed."""
-    with psycopg.connect(postgres_schema_url) as other:
-        other.execute("SET LOCAL statement_timeout = 0")
-        other.execute("SELECT pg_current_xact_id()")
-        with psycopg.connect(postgres_schema_url, autocommit=True) as administrator:
-            administrator.execute(
-                "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$"
-            )
-            administrator.execute(
-                "CREATE TRIGGER slow BEFORE INSERT ON memory_entries FOR EACH ROW EXECUTE FUNCTION slow()"
-            )
-        yield postgres_schema_url
-
-
-@pytest.mark.postgres
-@pytest.mark.parametrize("fault", ["lose_request", "lose_reply"])
-@pytest.mark.parametrize("name", ["put", "put_many", "increment"])
-def test_r18_a_renewal_that_is_lost_leaves_the_outcome_unknown(slow_rows: str, name: str, fault: str) -> None:
-    """The row was written: who was told that it was not would count twice."""
-    calls: dict[str, Callable[[Memory], object]] = {
-        "put": lambda memory: memory.put("key", 1),
-        "put_many": lambda memory: memory.put_many({"key": 1, "other": 1}),
-        "increment": lambda memory: memory.increment("key"),
-    }
-    with FaultProxy(slow_rows) as proxy, agentmem.connect(proxy.url) as memory:
-        memory.put("first", 1)
-        getattr(proxy, fault)(containing=b"AS r (key, version)")
-        with pytest.raises(OutcomeUnknown):
-            calls[name](memory)
-        assert not proxy.relent()
-        assert memory.get("key") == 1
-        assert memory.check() == []
-
-
-@pytest.mark.postgres
-def test_r18_a_renewal_that_is_cancelled_leaves_the_outcome_unknown(slow_rows: str) -> None:
-    with agentmem.connect(slow_rows) as memory, psycopg.connect(slow_rows, autocommit=True) as administrator:
-        memory.put("first", 1)
-        administrator.execute(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE query_canceled USING MESSAGE = 'canceling statement'; END $$"
-        )
-        administrator.execute(
-            "CREATE TRIGGER refuse BEFORE UPDATE ON memory_entries FOR EACH ROW EXECUTE FUNCTION refuse()"
-        )
-        with pytest.raises(OutcomeUnknown):
-            memory.increment("key")
-        assert memory.get("key") == 1

@@ -64,7 +64,7 @@ def tables() -> Callable[[str], set[str]]:
 def tables_of(url: str) -> set[str]:
     statement = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
     if url.startswith("sqlite"):
-        statement = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        statement = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
     return {row[0] for row in run_statement(url, statement)}
 
 

@@ -188,7 +188,7 @@ def test_the_environment_is_a_file_of_ours(alembic):
     assert spec is not None
     assert spec.origin is not None
     assert spec.origin.endswith("__init__.py")
-    assert alembic("history").stdout == f"<base> -> {schema.HEAD} (head), Partitions and memory entries.\n"
+    assert alembic("history").stdout.endswith(f"<base> -> {schema.KNOWN[0]}, Partitions and memory entries.\n")
 
 
 def test_a_model_without_a_migration_is_found(url, engine):

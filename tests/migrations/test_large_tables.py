@@ -1,7 +1,8 @@
-"""What a future revision does to a large table while others write: nobody waits for more than a second.
+"""What a future revision does to a large table while others write: nobody waits for long.
 
-The revisions here are examples of the rules that alembic/script.py.mako prints into each new one. docs/deploy.md has
-what was measured on 1,000,000 rows; AGENTMEM_TEST_ROWS=1000000 repeats it.
+The revisions here are examples of the rules that alembic/script.py.mako prints into each new one. What a write takes
+depends on the machine as well, so the tests look at who waits for whose lock. docs/deploy.md has the seconds that were
+measured on 1,000,000 rows; AGENTMEM_TEST_ROWS=1000000 repeats it, and the XML report of a run has them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -21,6 +23,7 @@ import agentmem
 from agentmem import migrations as public
 from agentmem.errors import Unavailable
 from agentmem.sql import migrations, revisions, schema
+from agentmem.testing.support import eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,19 +101,44 @@ def writers(url: str) -> Iterator[list[float]]:
                 thread.join(60)
 
 
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'memory_entries'::regclass"
+GIVES_WAY_TO = f"{WAITING} AND mode = 'AccessExclusiveLock'"
+
+
+@contextmanager
+def watched(url: str, question: str) -> Iterator[list[int]]:
+    """Ask for a number every few milliseconds; gives the answers."""
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def look(connection: psycopg.Connection[tuple[int]]) -> None:
+        while not stop.wait(0.002):
+            answers.extend(row[0] for row in connection.execute(question.encode()))
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        thread = threading.Thread(target=look, args=(connection,), daemon=True)
+        thread.start()
+        try:
+            yield answers
+        finally:
+            stop.set()
+            thread.join(60)
+
+
 def test_an_index_on_a_large_table(
     postgres_url: str, add_revision: Callable[[str], None], report: Callable[[str, object], None]
 ) -> None:
     public.upgrade(postgres_url)
     fill(postgres_url)
-    with writers(postgres_url) as seconds:
+    with writers(postgres_url) as seconds, watched(postgres_url, WAITING) as waiting:
         add_revision(CONCURRENT)
         started = time.monotonic()
         public.upgrade(postgres_url)
         took = time.monotonic() - started
     for name, value in (("rows", ROWS), ("took", took), ("longest", max(seconds)), ("writes", len(seconds))):
         report(name, value)
-    assert max(seconds) < 1, f"a writer waited {max(seconds):.2f} s"
+    assert waiting, "nobody looked"
+    assert max(waiting) == 0, "somebody waited for a lock on the table"
     assert public.current(postgres_url) == "9999"
     with psycopg.connect(postgres_url) as connection:
         valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_memory_entries_example'::regclass"
@@ -133,6 +161,10 @@ def test_a_build_that_was_broken_off_is_made_anew(postgres_url: str, add_revisio
         assert "(updated_at, key)" in row[0]
 
 
+def _are_more(items: list[float], count: int) -> bool:
+    return len(items) > count
+
+
 def test_a_hosts_long_query_holds_up_the_migration_and_nobody_else(
     postgres_url: str, add_revision: Callable[[str], None], report: Callable[[str, object], None]
 ) -> None:
@@ -145,14 +177,18 @@ def test_a_hosts_long_query_holds_up_the_migration_and_nobody_else(
         with pytest.raises(Unavailable, match="lock time-out"):
             public.upgrade(postgres_url, wait_seconds=0.4, lock_timeout_seconds=0.2)
         upgrade = threading.Thread(target=public.upgrade, args=(postgres_url,), kwargs={"lock_timeout_seconds": 0.2})
-        upgrade.start()
-        time.sleep(1)
+        with watched(postgres_url, GIVES_WAY_TO) as waiting:
+            upgrade.start()
+            for _ in range(3):
+                eventually(lambda: 1 in waiting[-5:], 30)
+                enough = len(seconds) + 20
+                # Until the reader ends, the writers get on only because the migration gives way.
+                eventually(partial(_are_more, seconds, enough), 30)
         assert upgrade.is_alive()
         reader.rollback()
         upgrade.join(60)
         assert not upgrade.is_alive()
     report("longest", max(seconds))
-    assert max(seconds) < 1, f"a writer waited {max(seconds):.2f} s"
     assert public.current(postgres_url) == "9999"
 
 

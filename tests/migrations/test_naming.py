@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, inspect, make_url
 
 import agentmem
 from agentmem import ConfigurationError, Put, SchemaMismatch, VersionConflict, migrations
+from agentmem.sql import metadata, schema
 from agentmem.sql.engines import normalised
 from agentmem.sql.naming import Naming
 from agentmem.testing.support import run_threads
@@ -58,7 +59,11 @@ def everything_works(memory: agentmem.Memory) -> None:
     assert memory.delete_many(["b", "c"]) == 2
     assert memory.partition("jobs", default_ttl=60, namespace="x/").put("x/1", 1).expires_at is not None
     assert memory.stats().partitions == {"default": 5, "jobs": 1}
+    learned = memory.partition("jobs")
+    assert learned.qtable("x/q").update_many([("s", "a", 1.0), ("s", "b", 1.0)]) == [0.1, 0.1]
+    assert (learned.qtable("x/q").best("s"), learned.qtables()) == ("a", ["x/q"])
     assert memory.drop_partition("jobs") == 1
+    assert learned.qtables() == []
     assert memory.purge_expired() == 0
     assert memory.check() == []
     assert memory.clear() == 5
@@ -71,7 +76,7 @@ def test_everything_works(url: str, names: dict[str, Any]) -> None:
     with engine.connect() as connection:
         found = inspect(connection).get_table_names(schema=names.get("schema"))
         prefix = names.get("table_prefix", "")
-        assert sorted(found) == [prefix + name for name in ("agentmem_version", "memory_entries", "partitions")]
+        assert sorted(found) == sorted(prefix + name for name in metadata.tables)
         with agentmem.connect(engine, **names) as guest:
             guest.using(connection).put("key", 1)
             connection.commit()
@@ -89,7 +94,7 @@ def test_installations_beside_each_other_know_nothing_of_each_other(url: str) ->
     assert [memory.count() for memory in memories] == [1, 0, *[1] * (len(memories) - 2)]
     migrations.downgrade(url, "base", **everywhere[-1])
     assert migrations.current(url, **everywhere[-1]) is None
-    assert migrations.current(url) == "0001"
+    assert migrations.current(url) == schema.HEAD
     migrations.upgrade(url, **everywhere[-1])
     assert memories[-1].get("key") == len(memories) - 1
     for memory in memories:
@@ -156,8 +161,6 @@ def test_models_and_migrations_agree(url: str, names: dict[str, Any]) -> None:
     """No drift, as `alembic check` says it."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
-
-    from agentmem.sql import metadata
 
     migrations.upgrade(url, **names)
     naming = Naming(**names)

@@ -18,9 +18,9 @@ from agentmem.errors import (
     SchemaMismatch,
     Unavailable,
 )
-from agentmem.sql import migration_locks, schema
+from agentmem.sql import metadata, migration_locks, schema
 
-OURS = {"partitions", "memory_entries", "agentmem_version"}
+OURS = {*metadata.tables}
 
 
 def test_an_empty_database_gets_the_schema(url, tables):

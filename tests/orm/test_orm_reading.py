@@ -133,5 +133,6 @@ def test_one_transaction_for_the_hosts_rows_and_ours(engine, session):
 
 
 def test_the_metadata_is_apart_from_a_hosts():
-    assert set(Base.metadata.tables) == {"partitions", "memory_entries", "agentmem_version"}
+    ours = {"partitions", "memory_entries", "queue_items", "learned_values", "agentmem_version"}
+    assert set(Base.metadata.tables) == ours
     assert set(HostBase.metadata.tables) == {"customers", "orders"}

@@ -14,7 +14,9 @@ from agentmem import PermissionDenied, migrations
 pytestmark = pytest.mark.postgres
 GRANTS = """
     GRANT USAGE ON SCHEMA agents TO {role};
-    GRANT SELECT, INSERT, UPDATE, DELETE ON agents.partitions, agents.memory_entries TO {role};
+    GRANT SELECT, INSERT, UPDATE, DELETE
+        ON agents.partitions, agents.memory_entries, agents.queue_items, agents.learned_values TO {role};
+    GRANT USAGE ON SEQUENCE agents.queue_items_id_seq TO {role};
     GRANT SELECT ON agents.agentmem_version TO {role};
     GRANT TEMPORARY ON DATABASE {database} TO {role};
 """
@@ -46,6 +48,9 @@ def test_the_rights_in_the_documents_are_enough(pod_url: str) -> None:
         memory.run(lambda tx: tx.put("key", tx.get("key") + 1))
         jobs = memory.partition("jobs", default_ttl=60)
         jobs.put("a", 1)
+        jobs.queue("q").put(1)
+        jobs.qtable("q").update_many([("s", "a", 1.0), ("s", "b", 1.0, "s")])
+        assert jobs.qtable("q").decay(0.5) == 2
         assert memory.count(where={(): {"$gte": 0}}) == 6_002
         assert memory.delete_matching("many/*") == 6_000
         assert (memory.purge_expired(), memory.drop_partition("jobs"), memory.check()) == (0, 1, [])

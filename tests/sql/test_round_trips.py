@@ -71,6 +71,10 @@ CALLS: dict[str, Callable[[Memory], object]] = {
     "transaction": in_transaction,
     "stats": lambda m: m.stats(),
     "purge_expired": lambda m: m.purge_expired(),
+    "learn": lambda m: m.qtable("q").update("s", "a", 1.0, "s"),
+    "learn many": lambda m: m.qtable("q").update_many([("s", str(n), 1.0, "s") for n in range(20)]),
+    "learned": lambda m: m.qtable("q").best("s"),
+    "choose": lambda m: m.qtable("q").choose("s", ["a", "b"], epsilon=0.0),
 }
 
 TWO_ROUND_TRIPS = {
@@ -82,6 +86,7 @@ TWO_ROUND_TRIPS = {
     "apply": "as touch",
     "apply check": "as touch",
     "update": "the read and the compare-and-set",
+    "learn many": "as touch",
     "stats": "the figures, and what the server says of itself",
 }
 THREE_ROUND_TRIPS = {"transaction": "the read, and the two of apply"}

@@ -1,0 +1,340 @@
+"""Work queues in PostgreSQL: one statement a step, most of them a call of a function of ours (revision 0003).
+
+A function looks at the clock, takes locks and looks again, all in one round trip; its statements are planned once in a
+session, also behind PgBouncer. Where a step is one plain put or one plain ack, a statement without one is faster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from agentmem.errors import Unavailable
+from agentmem.queue_port import Exchanged, PutOutcome
+from agentmem.sql.connections import JOINED
+from agentmem.sql.queue_dialect import (
+    BLOCKED,
+    COLUMNS,
+    DEAD,
+    LEASED,
+    PIECE,
+    READY,
+    QueueDialect,
+    lease_lost,
+)
+from agentmem.sql.queue_floors import NOTHING, Floors
+
+if TYPE_CHECKING:
+    from agentmem.commands import Command, Outcome
+    from agentmem.queue_port import Exchange, Put, Settle
+    from agentmem.sql.connections import Link
+
+NOTIFY_SECONDS: Final = 0.01
+"""A NOTIFY takes a lock that all committing transactions of a database share: so often a process sends one a queue."""
+ATTEMPTS_TO_CREATE: Final = 8
+_STATES_OF_KINDS: Final = (READY, LEASED, BLOCKED, DEAD)
+_MOST_CHANNELS: Final = 10_000
+
+_ITEM: Final = ", ".join("1" if column == "state" else f"c.{column}" for column in COLUMNS.split(", "))
+_SETTLE: Final = (
+    "{queue_items_settle}(:partition, :settle_queues, CAST(:ids AS bigint[]), CAST(:fences AS bigint[]), :verbs, "
+    "CAST(:settle_delays AS bigint[]), CAST(:errors AS text[]))"
+)
+_NO_SETTLE: Final = "(SELECT CAST(NULL AS bigint[]) AS lost, CAST(NULL AS timestamptz) AS moment)"
+_PUT: Final = (
+    "(SELECT {queue_items_put}(:partition, :put_queues, :bodies, CAST(:put_delays AS bigint[]), "
+    "CAST(:ranks AS smallint[]), CAST(:dedups AS text[]), CAST(:names AS text[]), CAST(:most AS bigint[]), "
+    "CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
+)
+_NO_PUT: Final = "(SELECT CAST('{{}}' AS bigint[]) AS ids)"
+_CLAIM: Final = (
+    "{queue_items_claim}(:partition, :queue, :limit, :lease, :request, CAST(:floor_ranks AS smallint[]), "
+    "CAST(:floor_ids AS bigint[]), CAST(:recent AS bigint), s.lost IS NULL AND p.ids IS NOT NULL)"
+)
+_NO_CLAIM: Final = "(SELECT CAST(NULL AS bigint) AS visited, CAST(NULL AS bigint) AS id)"
+# Most acks are of one item without a group: the function sees to all others.
+_ACK_ONE: Final = (
+    "WITH gone AS (DELETE FROM {queue_items} WHERE id = :id AND partition = :partition AND queue = :queue "
+    "AND fence = :fence AND state = 1 AND leased_until > clock_timestamp() AND group_key IS NULL RETURNING id) "
+    "SELECT CASE WHEN EXISTS (SELECT FROM gone) THEN NULL ELSE (SELECT s.lost FROM {queue_items_settle}(:partition, "
+    "ARRAY[:queue], CAST(ARRAY[:id] AS bigint[]), CAST(ARRAY[:fence] AS bigint[]), ARRAY['ack'], "
+    "CAST(ARRAY[0] AS bigint[]), CAST(ARRAY[NULL] AS text[])) s) END"
+)
+_PUT_ONE: Final = (
+    "INSERT INTO {queue_items} (partition, queue, body, rank, max_attempts, attempts, fence, state, enqueued_at, "
+    "available_at, due_at) SELECT p.name, :queue, :body, :rank, :most, 0, 0, CASE WHEN c.at < d.at THEN 2 ELSE 0 END, "
+    "c.at, d.at, CASE WHEN c.at < d.at THEN d.at END FROM {partitions} p CROSS JOIN LATERAL "
+    "(SELECT clock_timestamp() AS at WHERE p.name IS NOT NULL OFFSET 0) c CROSS JOIN LATERAL "
+    "(SELECT c.at + :delay * interval '1 millisecond' AS at OFFSET 0) d WHERE p.name = :partition "
+    "RETURNING id, CASE WHEN CAST(:channel AS text) IS NOT NULL THEN CAST(pg_notify(:channel, '') AS text) END"
+)
+
+
+class PostgresQueues(QueueDialect):
+    """The calls.
+
+    Args:
+        names: of the tables and functions, quoted.
+        attempt: runs a step, and again where the server rolled it back for the sake of another transaction.
+        apply: commands within a transaction.
+    """
+
+    now = "clock_timestamp()"
+    notifies = True
+
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        attempt: Callable[[Link, Callable[[], Any]], Any],
+        apply: Callable[[Link, str, Sequence[Command]], list[Outcome]],
+    ) -> None:
+        super().__init__(names, style=r"%(\1)s")
+        self._attempt = attempt
+        self._apply = apply
+        self._floors = Floors()
+        self._bell = Bell()
+        self._places: dict[str, tuple[str, str]] = {}
+        self._steps = {
+            (settles, puts, claim): self._text(_step(settles, puts, claim))
+            for settles in (_NO_SETTLE, _SETTLE)
+            for puts in (_NO_PUT, _PUT)
+            for claim in (_NO_CLAIM, _CLAIM)
+        }
+        self._ack_one = self._text(_ACK_ONE)
+        self._put_one = self._text(_PUT_ONE)
+        self._create = self._text(
+            "INSERT INTO {partitions} (name, version_floor, created_at) VALUES (:partition, 0, clock_timestamp()) "
+            "ON CONFLICT DO NOTHING"
+        )
+        self._ripen = self._text("SELECT {queue_items_ripen}(:partition, :queue, '-infinity')")
+        self._redrive = self._text("SELECT {queue_items_redrive}(:partition, :queue, :limit)")
+        self._purge = self._text(
+            f"SELECT {{queue_items_purge}}(:partition, :queue, CAST(:kind AS smallint), :last, {PIECE})"
+        )
+        self._ready = self._text(
+            "SELECT w.partition, w.queue FROM unnest(CAST(:partitions AS text[]), CAST(:queues AS text[])) "
+            "AS w (partition, queue) WHERE EXISTS (SELECT FROM {queue_items} i WHERE i.partition = w.partition "
+            "AND i.queue = w.queue AND i.state = 0) OR EXISTS (SELECT FROM {queue_items} i "
+            "WHERE i.partition = w.partition AND i.queue = w.queue AND i.due_at <= clock_timestamp())"
+        )
+
+    def parameters(self, **values: Any) -> dict[str, Any]:
+        """The server has its own clock."""
+        return values
+
+    def moment(self, value: datetime) -> datetime:
+        """In UTC."""
+        return value.astimezone(UTC)
+
+    def exchange(self, link: Link, partition: str, step: Exchange) -> Exchanged:
+        """One statement; with commands one transaction, in which they come last: so locks are taken in one order."""
+        work = self._with_commands if step.commands else self._alone
+        done: Exchanged = self._attempt(link, lambda: work(link, partition, step))
+        return done
+
+    def _alone(self, link: Link, partition: str, step: Exchange) -> Exchanged:
+        if step.claim is None and len(step.settles) + len(step.puts) == 1:
+            done = self._one(link, partition, step)
+            if done is not None:
+                return done
+        return self._call(link, partition, step)
+
+    def _with_commands(self, link: Link, partition: str, step: Exchange) -> Exchanged:
+        words = link.words
+        done = self._call(link, partition, step, begin=words.begin)
+        link.words = JOINED
+        try:
+            outcomes = self._apply(link, partition, step.commands)
+        finally:
+            link.words = words
+        link.uncertain = True
+        link.cursor.execute(words.commit)
+        link.uncertain = False
+        return done._replace(outcomes=outcomes)
+
+    def _call(self, link: Link, partition: str, step: Exchange, begin: str | None = None) -> Exchanged:
+        """All but the commands, by the functions; in the same round trip a transaction may be begun."""
+        statement = self._steps[
+            _SETTLE if step.settles else _NO_SETTLE,
+            _PUT if step.puts else _NO_PUT,
+            _NO_CLAIM if step.claim is None else _CLAIM,
+        ]
+        parameters = self._of_step(link, partition, step)
+        for _ in range(ATTEMPTS_TO_CREATE):
+            rows = self._run(link, statement, parameters, begin)
+            lost, moment, ids = rows[0][:3]
+            if lost:
+                raise lease_lost(step.settles, lost)
+            if ids is not None:
+                return self._done(partition, step, moment, ids, rows)
+            link.cursor.execute(self._create, parameters)
+            begin = None
+        raise Unavailable(f"the partition {partition!r} is dropped again and again")
+
+    def _one(self, link: Link, partition: str, step: Exchange) -> Exchanged | None:
+        """One plain ack or put; None for what is not plain, or finds no partition."""
+        for settle in step.settles:
+            if settle.verb == "ack":
+                parameters = {"partition": partition, "queue": settle.queue, "id": settle.id, "fence": settle.fence}
+                lost = self._run(link, self._ack_one, parameters)[0][0]
+                if lost:
+                    raise lease_lost(step.settles, lost)
+                return Exchanged([], [], [])
+        for queue, item in step.puts:
+            if item.dedup_key is None and item.group is None:
+                parameters = {
+                    "partition": partition,
+                    "queue": queue,
+                    "body": item.body,
+                    "rank": -item.priority,
+                    "most": item.max_attempts,
+                    "delay": item.delay_ms,
+                    "channel": self._bell.due(link, partition, queue),
+                }
+                rows = self._run(link, self._put_one, parameters)
+                return Exchanged([PutOutcome(rows[0][0], created=True)], [], []) if rows else None
+        return None
+
+    def _of_step(self, link: Link, partition: str, step: Exchange) -> dict[str, Any]:
+        parameters: dict[str, Any] = {"partition": partition}
+        if step.settles:
+            parameters |= _of_settles(step.settles)
+        if step.puts:
+            queues = {put.queue for put in step.puts}
+            channels = [channel for queue in queues if (channel := self._bell.due(link, partition, queue))]
+            parameters |= _of_puts(step.puts) | {"channels": channels}
+        if step.claim is not None:
+            queue, limit, lease_ms, request_id = step.claim
+            floor = NOTHING if link.words is JOINED else self._floors.of((partition, queue))
+            parameters |= {"queue": queue, "limit": limit, "lease": lease_ms, "request": request_id}
+            parameters |= {"floor_ranks": floor.ranks, "floor_ids": floor.ids, "recent": floor.recent_ms}
+        return parameters
+
+    def _run(self, link: Link, statement: str, parameters: dict[str, Any], begin: str | None = None) -> Any:
+        if begin is not None:
+            with link.raw.pipeline():
+                link.raw.execute(begin)
+                cursor = link.raw.execute(statement, parameters)
+            return cursor.fetchall()
+        link.uncertain = True
+        rows = link.cursor.execute(statement, parameters).fetchall()
+        link.uncertain = False
+        return rows
+
+    def _done(
+        self, partition: str, step: Exchange, moment: datetime | None, ids: Sequence[int], rows: Sequence[Any]
+    ) -> Exchanged:
+        items = [self.item(row[4:]) for row in rows if row[4] is not None]
+        ends: list[datetime] = []
+        for settle in step.settles:
+            if settle.verb == "extend" and moment is not None:
+                ends.append(self.moment(moment) + timedelta(milliseconds=settle.delay_ms))
+            elif settle.verb == "nack":
+                self._floors.forget((partition, settle.queue))
+        if step.claim is not None:
+            self._floors.learn((partition, step.claim.queue), items, rows[0][3] or 0, step.claim.limit)
+        return Exchanged([PutOutcome(abs(number), number > 0) for number in ids], items, [], ends)
+
+    def ripen(self, link: Link, partition: str, queue: str) -> int:
+        """One call."""
+        return self._number(link, self._ripen, partition=partition, queue=queue)
+
+    def redrive(self, link: Link, partition: str, queue: str, limit: int) -> int:
+        """One call."""
+        revived = self._number(link, self._redrive, partition=partition, queue=queue, limit=min(limit, PIECE))
+        self._floors.forget((partition, queue))
+        return revived
+
+    def purge(self, link: Link, partition: str, queue: str, kind: int, last: int) -> int:
+        """One call."""
+        state = _STATES_OF_KINDS[kind]
+        return self._number(link, self._purge, partition=partition, queue=queue, kind=state, last=last)
+
+    def _number(self, link: Link, statement: str, **parameters: Any) -> int:
+        return int(self._attempt(link, lambda: self._run(link, statement, parameters))[0][0])
+
+    def listen(self, link: Link, place: tuple[str, str]) -> None:
+        """LISTEN."""
+        channel = channel_of(*place)
+        self._places[channel] = place
+        link.cursor.execute(f"LISTEN {channel}")
+
+    def unlisten(self, link: Link, place: tuple[str, str]) -> None:
+        """UNLISTEN."""
+        channel = channel_of(*place)
+        link.cursor.execute(f"UNLISTEN {channel}")
+        del self._places[channel]
+
+    def notified(self, link: Link) -> list[tuple[str, str]]:
+        """What has arrived, without waiting for more."""
+        channels = [notice.channel for notice in link.raw.notifies(timeout=0)]
+        return [self._places[channel] for channel in channels if channel in self._places]
+
+    def ready(self, link: Link, places: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """One statement for all of them."""
+        partitions, queues = zip(*places, strict=True)
+        return [*map(tuple, self._rows(link, self._ready, partitions=list(partitions), queues=list(queues)))]
+
+
+class Bell:
+    """Which queues' waiters a process should notify."""
+
+    def __init__(self) -> None:
+        self._rung: dict[str, float] = {}
+
+    def due(self, link: Link, partition: str, queue: str) -> str | None:
+        """The channel to notify, or None where that was done a moment ago: waiters look again after a burst."""
+        channel = channel_of(partition, queue)
+        if link.words is JOINED:
+            return channel  # whose transaction may last
+        now = time.monotonic()
+        if now - self._rung.get(channel, 0.0) < NOTIFY_SECONDS:
+            return None
+        if len(self._rung) >= _MOST_CHANNELS:
+            self._rung.clear()
+        self._rung[channel] = now
+        return channel
+
+
+@lru_cache(maxsize=_MOST_CHANNELS)
+def channel_of(partition: str, queue: str) -> str:
+    """The channel of a queue: a name that PostgreSQL takes, whatever theirs are."""
+    return "agentmem_" + hashlib.sha256(f"{partition}\0{queue}".encode()).hexdigest()[:40]
+
+
+def _step(settles: str, puts: str, claim: str) -> str:
+    """One statement, whose parts are called one after the other: each is given what came of those before."""
+    item = "c.id" if claim == _NO_CLAIM else _ITEM
+    return (
+        f"SELECT s.lost, s.moment, p.ids, c.visited, {item} FROM {settles} s CROSS JOIN LATERAL {puts} p "
+        f"LEFT JOIN LATERAL {claim} c ON true"
+    )
+
+
+def _of_settles(settles: Sequence[Settle]) -> dict[str, Any]:
+    queues, ids, fences, verbs, delays, errors = map(list, zip(*settles, strict=True))
+    return {
+        "settle_queues": queues,
+        "ids": ids,
+        "fences": fences,
+        "verbs": verbs,
+        "settle_delays": delays,
+        "errors": errors,
+    }
+
+
+def _of_puts(puts: Sequence[Put]) -> dict[str, Any]:
+    bodies, delays, priorities, dedups, groups, most = map(list, zip(*(put.item for put in puts), strict=True))
+    return {
+        "put_queues": [put.queue for put in puts],
+        "bodies": bodies,
+        "put_delays": delays,
+        "ranks": [-priority for priority in priorities],
+        "dedups": dedups if any(key is not None for key in dedups) else None,
+        "names": groups if any(name is not None for name in groups) else None,
+        "most": most,
+    }
