@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from agentmem import values
+from agentmem.moments import expiry, from_microseconds
 
 if TYPE_CHECKING:
     from agentmem.values import Codec
@@ -18,15 +19,16 @@ T = TypeVar("T")
 class Record(NamedTuple):
     """An entry as a repository holds it: body and metadata are JSON text that is never parsed there.
 
-    `body` is None where a query asked for no bodies; `metadata` is None when it is empty.
+    `body` is None where a query asked for no bodies; `metadata` is None when it is empty. Times are microseconds since
+    1970, in UTC: what servers reckon in, and what costs nothing until somebody asks an Entry for a datetime.
     """
 
     key: str
     body: str | None
     version: int
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None
+    created_us: int
+    updated_us: int
+    expires_us: int | None
     metadata: str | None
 
 
@@ -38,39 +40,44 @@ class Entry:
 
     Attributes:
         key: relative to the handle that gave it.
-        version: strictly increases over all writes to the key; never used twice.
-        created_at: the first put of the living entry.
-        updated_at: the last write.
-        expires_at: when it ends, or None for never.
     """
 
-    __slots__ = ("_body", "_codec", "_metadata", "_value", "created_at", "expires_at", "key", "updated_at", "version")
+    __slots__ = ("_codec", "_record", "_value", "key")
 
     key: str
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None
-    _body: str | None
+    _record: Record
     _codec: Codec | None
-    _metadata: str | None
     _value: Any
 
     def __init__(self, record: Record, codec: Codec | None = None, key: str | None = None) -> None:
-        put = object.__setattr__
-        put(self, "key", record.key if key is None else key)
-        put(self, "version", record.version)
-        put(self, "created_at", record.created_at)
-        put(self, "updated_at", record.updated_at)
-        put(self, "expires_at", record.expires_at)
-        put(self, "_body", record.body)
-        put(self, "_metadata", record.metadata)
-        put(self, "_codec", codec)
+        _set_key(self, record.key if key is None else key)
+        _set_record(self, record)
+        _set_codec(self, codec)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Entry is immutable: {name} cannot be set")
 
     __delattr__ = __setattr__  # type: ignore[assignment]  # the same refusal; only its signature differs
+
+    @property
+    def version(self) -> int:
+        """Strictly increases over all writes to the key; never used twice."""
+        return self._record.version
+
+    @property
+    def created_at(self) -> datetime:
+        """The first put of the living entry."""
+        return from_microseconds(self._record.created_us)
+
+    @property
+    def updated_at(self) -> datetime:
+        """The last write."""
+        return from_microseconds(self._record.updated_us)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends, or None for never."""
+        return expiry(self._record.expires_us)
 
     @property
     def value(self) -> Any:
@@ -82,8 +89,8 @@ class Entry:
         try:
             return self._value
         except AttributeError:
-            value = values.decode(self._body, self.key, self._codec)
-            object.__setattr__(self, "_value", value)
+            value = values.decode(self._record.body, self.key, self._codec)
+            _set_value(self, value)
             return value
 
     @property
@@ -93,15 +100,15 @@ class Entry:
         Raises:
             CorruptEntry: what is stored is not a JSON object.
         """
-        return values.decode_metadata(self._metadata, self.key)
+        return values.decode_metadata(self._record.metadata, self.key)
 
     @property
     def body(self) -> str:
         """The exact JSON text that is stored."""
-        return cast("str", self._body)  # None in listings of keys alone, which make no entries
+        return cast("str", self._record.body)  # None in listings of keys alone, which make no entries
 
     def _identity(self) -> tuple[object, ...]:
-        return (self.key, self.version, self._body, self._metadata, self.created_at, self.updated_at, self.expires_at)
+        return (self.key, *self._record[1:])
 
     def __eq__(self, other: object) -> bool:
         return self._identity() == other._identity() if isinstance(other, Entry) else NotImplemented
@@ -110,14 +117,25 @@ class Entry:
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        body = self._body if self._body is None or len(self._body) <= 60 else self._body[:57] + "..."
+        body = self._record.body
+        if body is not None and len(body) > 60:
+            body = body[:57] + "..."
         return f"Entry({self.key!r}, {body}, version={self.version}, expires_at={self.expires_at})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        record = Record(
-            self.key, self._body, self.version, self.created_at, self.updated_at, self.expires_at, self._metadata
-        )
-        return Entry, (record, self._codec)
+        return Entry, (self._record._replace(key=self.key), self._codec)
+
+
+# The slots' own setters: `Entry.__setattr__` refuses, and going by `object.__setattr__` looks each name up again.
+_set_key = Entry.__dict__["key"].__set__
+_set_record = Entry.__dict__["_record"].__set__
+_set_codec = Entry.__dict__["_codec"].__set__
+_set_value = Entry.__dict__["_value"].__set__
+
+
+def record_of(entry: Entry | None) -> Record | None:
+    """What an entry was made of; its key is absolute."""
+    return None if entry is None else entry._record
 
 
 class Page(Sequence[T], Generic[T]):

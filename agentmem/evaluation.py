@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentmem import values
 from agentmem.errors import CorruptEntry
-from agentmem.filter_tree import And, Compare, Exists, Field, Filter, In, Not, Or
+from agentmem.filter_tree import TIMES, And, Compare, Exists, Field, Filter, In, Not, Or
+from agentmem.moments import expiry, from_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+    from datetime import datetime
 
     from agentmem.entries import Record
 
@@ -54,14 +56,19 @@ def matches(where: Filter, record: Record) -> bool:
 def compiled(where: Filter) -> Callable[[Record], bool]:
     """Return a function that does what `matches` does, for many records."""
     condition = _condition(where)
-    with_metadata = _mentions_metadata(where)
+    with_metadata, with_times = _mentions(where, {"metadata"}), _mentions(where, TIMES)
 
     def test(record: Record) -> bool:
         value = _decoded(values.decode, record.body, record.key)
         metadata = _decoded(values.decode_metadata, record.metadata, record.key) if with_metadata else None
-        return condition((value, metadata, record.version, record.created_at, record.updated_at, record.expires_at))
+        times = _times(record) if with_times else ()
+        return condition((value, metadata, record.version, *times))
 
     return test
+
+
+def _times(record: Record) -> tuple[datetime, datetime, datetime | None]:
+    return from_microseconds(record.created_us), from_microseconds(record.updated_us), expiry(record.expires_us)
 
 
 def _decoded(decode: Callable[[str | None, str], Any], text: str | None, key: str) -> Any:
@@ -71,12 +78,12 @@ def _decoded(decode: Callable[[str | None, str], Any], text: str | None, key: st
         return _MISSING
 
 
-def _mentions_metadata(where: Filter) -> bool:
+def _mentions(where: Filter, roots: Collection[str]) -> bool:
     if isinstance(where, And | Or):
-        return any(map(_mentions_metadata, where.parts))
+        return any(_mentions(part, roots) for part in where.parts)
     if isinstance(where, Not):
-        return _mentions_metadata(where.part)
-    return isinstance(where, Compare | In | Exists) and where.field.root == "metadata"
+        return _mentions(where.part, roots)
+    return isinstance(where, Compare | In | Exists) and where.field.root in roots
 
 
 def _condition(where: Filter) -> Condition:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from agentmem import keys, values
 from agentmem.entries import Problem, Record
 from agentmem.errors import CorruptEntry, InvalidKey
+from agentmem.moments import from_microseconds
 
 
 def problems_of(partition: str, record: Record) -> Iterator[Problem]:
@@ -26,5 +27,6 @@ def problems_of(partition: str, record: Record) -> Iterator[Problem]:
         yield Problem("corrupt_metadata", partition, key, error.reason)
     if record.version < 1:
         yield Problem("version", partition, key, f"version {record.version} is below 1")
-    if record.updated_at < record.created_at:
-        yield Problem("timestamps", partition, key, f"updated {record.updated_at} before created {record.created_at}")
+    if record.updated_us < record.created_us:
+        updated, created = from_microseconds(record.updated_us), from_microseconds(record.created_us)
+        yield Problem("timestamps", partition, key, f"updated {updated} before created {created}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, cast
 
 from agentmem import keys, values
@@ -29,8 +28,6 @@ from agentmem.entries import Record
 from agentmem.errors import CounterOverflow, InvalidOperation, VersionConflict
 from agentmem.ttl import DEFAULT, KEEP, NEVER
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
@@ -39,7 +36,7 @@ class Context(NamedTuple):
     """What the server knows when a batch is applied.
 
     Attributes:
-        now: the server's clock.
+        now_us: the server's clock, in microseconds since 1970.
         default_ttl: the partition's, in milliseconds; None for never.
         namespace: the partition's; None for any.
         max_value_bytes: for bodies that grow.
@@ -47,7 +44,7 @@ class Context(NamedTuple):
         expiry_step_us: expiries are rounded up to a multiple of so many microseconds, where a server knows no finer.
     """
 
-    now: datetime
+    now_us: int
     default_ttl: int | None
     namespace: str | None
     max_value_bytes: int
@@ -72,19 +69,9 @@ class Plan(NamedTuple):
     lost_version: int
 
 
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970, exact."""
-    return (moment - EPOCH) // _MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The aware UTC datetime of microseconds since 1970, exact."""
-    return EPOCH + timedelta(microseconds=microseconds)
-
-
-def is_alive(record: Record | None, now: datetime) -> bool:
-    """Whether the record is there for a reader at `now` (R22)."""
-    return record is not None and (record.expires_at is None or record.expires_at > now)
+def is_alive(record: Record | None, now_us: int) -> bool:
+    """Whether the record is there for a reader at `now_us` (R22)."""
+    return record is not None and (record.expires_us is None or record.expires_us > now_us)
 
 
 def plan(commands: Iterable[Command], stored: Mapping[str, Record], context: Context) -> Plan:
@@ -121,7 +108,7 @@ def step(command: Command, stored: Record | None, context: Context) -> tuple[Out
     Raises:
         As `plan`.
     """
-    current = stored if is_alive(stored, context.now) else None
+    current = stored if is_alive(stored, context.now_us) else None
     if isinstance(command, PutCommand | IncrementCommand | AppendCommand | MergeCommand):
         keys.check_namespace(command.key, context.namespace)
     match command:
@@ -164,34 +151,33 @@ def _store(
     stored: Record | None,
     context: Context,
 ) -> Record:
-    now = context.now
-    current = stored if is_alive(stored, now) else None
+    now_us = context.now_us
+    current = stored if is_alive(stored, now_us) else None
     previous = max(context.version_floor, stored.version if stored is not None else 0)
     if metadata == KEEP_METADATA:
         metadata = current.metadata if current is not None else None
     return Record(
         put.key,
         body,
-        max(previous + 1, microseconds(now)),
-        now if current is None else current.created_at,
-        now,
+        max(previous + 1, now_us),
+        now_us if current is None else current.created_us,
+        now_us,
         _expiry(put.ttl, current, context),
         metadata,
     )
 
 
-def _expiry(ttl: int, current: Record | None, context: Context) -> datetime | None:
+def _expiry(ttl: int, current: Record | None, context: Context) -> int | None:
     if ttl == KEEP:
         if current is not None:
-            return current.expires_at
+            return current.expires_us
         ttl = DEFAULT
     if ttl == DEFAULT:
         ttl = context.default_ttl or NEVER
     if ttl == NEVER:
         return None
-    moment = context.now + timedelta(milliseconds=ttl)
-    over = microseconds(moment) % context.expiry_step_us
-    return moment + timedelta(microseconds=context.expiry_step_us - over) if over else moment
+    moment_us = context.now_us + ttl * 1000
+    return moment_us + -moment_us % context.expiry_step_us
 
 
 def _computed(

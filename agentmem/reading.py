@@ -9,7 +9,7 @@ from agentmem import arguments, cursors, filters, walks
 from agentmem.entries import Entry, Page
 from agentmem.errors import InvalidArgument
 from agentmem.handle import Handle
-from agentmem.plan import INT64_MAX, microseconds
+from agentmem.plan import INT64_MAX
 from agentmem.repository import Position, Query
 
 if TYPE_CHECKING:
@@ -210,4 +210,4 @@ def _end(query: Query, after: Position | None, found: Slice, limit: int) -> Posi
     if query.order == "key":
         return Position(last.key)
     as_of_us = found.as_of_us if after is None else after.as_of_us
-    return Position(last.key, microseconds(last.updated_at), as_of_us)
+    return Position(last.key, last.updated_us, as_of_us)

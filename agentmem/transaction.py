@@ -16,6 +16,7 @@ from agentmem.commands import CheckCommand, Command
 from agentmem.entries import Entry, Record
 from agentmem.errors import AgentMemError, Closed, VersionConflict
 from agentmem.jobs import Job, settling
+from agentmem.moments import microseconds
 from agentmem.operations import DEFAULT_MAX_ATTEMPTS
 from agentmem.plan import Context, step
 from agentmem.ttl import TTL, UNSET, Duration, MaybeTTL
@@ -240,9 +241,9 @@ class Transaction:
     def _step(self, command: Command, record: Record | None) -> Record | None:
         # The server found the record alive, and our clock has no say in that (R21): its own last write is a moment
         # when it certainly lived.
-        now = datetime.now(UTC) if record is None else record.updated_at
+        now_us = microseconds(datetime.now(UTC)) if record is None else record.updated_us
         try:
-            return step(command, record, Context(now, None, None, self._scope.max_value_bytes))[1]
+            return step(command, record, Context(now_us, None, None, self._scope.max_value_bytes))[1]
         except AgentMemError as error:
             local = self._scope.localised(error)
             if isinstance(local, VersionConflict):

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from benchmarks import rounds
@@ -55,6 +56,10 @@ def measure(backend: str, number: int) -> Rates:
         return rounds.measure(made, number)
 
 
+def _ratios(backend: str, number: int) -> Ratios:
+    return ratios(measure(backend, number))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure and compare; the exit code says whether anything fell."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
@@ -68,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     slower = False
     for backend in given.backends or BACKENDS:
         stored = {} if given.save else before[backend]
-        now = best(backend, stored, given.tolerance, lambda name=backend: ratios(measure(name, given.rounds)))
+        now = best(backend, stored, given.tolerance, partial(_ratios, backend, given.rounds))
         for name in now:
             print(f"{backend} {name}: {now[name]:.2f}" + (f", was {stored[name]:.2f}" if name in stored else ""))
         slower = slower or bool(fallen(now, stored, given.tolerance))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import orjson
 import psycopg
 import redis
+from psycopg.types.json import set_json_loads
 
 import agentmem
 from benchmarks.workload import PAGE
@@ -183,12 +184,12 @@ class RawPostgres(Contender):
         self._db.execute("CREATE TABLE IF NOT EXISTS counters (key text PRIMARY KEY, value bigint NOT NULL)")
 
     @property
-    def _db(self) -> psycopg.Connection[Any]:
+    def _db(self) -> Any:
         try:
-            return self._local.db  # type: ignore[no-any-return]
+            return self._local.db
         except AttributeError:
             db = psycopg.connect(self._url, autocommit=True)
-            psycopg.types.json.set_json_loads(orjson.loads, db)  # psycopg's own JSON is nobody's limit
+            set_json_loads(orjson.loads, db)  # psycopg's own JSON is nobody's limit
             self._local.db = db
             self._all.append(db)
             return db
@@ -245,7 +246,7 @@ class RawRedis(Contender):
     name = "redis-py"
 
     def __init__(self, url: str) -> None:
-        self._db = redis.Redis.from_url(url)
+        self._db: Any = redis.Redis.from_url(url)
 
     def get(self, key: str) -> Any:
         return orjson.loads(self._db.get(key))

@@ -22,6 +22,7 @@ from agentmem.coordination.pauses import Pauses
 from agentmem.coordination.renewing import Renewals
 from agentmem.errors import AgentMemError, InvalidArgument, InvalidTTL, LeaseHeld, LeaseLost
 from agentmem.keys import validate_name
+from agentmem.moments import expiry
 from agentmem.ttl import Duration, to_milliseconds
 
 if TYPE_CHECKING:
@@ -199,9 +200,10 @@ class Lease:
 
     def _remaining(self, holder: Record) -> float:
         """Seconds until a lease ends, and a little more, lest one looks just before."""
-        if holder.expires_at is None:
+        ends_at = expiry(holder.expires_us)
+        if ends_at is None:
             return math.inf
-        return max((holder.expires_at - server_now(self._gateway)).total_seconds(), 0) + _SHORTEST_SECONDS
+        return max((ends_at - server_now(self._gateway)).total_seconds(), 0) + _SHORTEST_SECONDS
 
     def _hold(self, grant: Grant) -> None:
         self.lost.clear()

@@ -13,6 +13,7 @@ from agentmem import translate, values
 from agentmem.commands import DeleteCommand, PutCommand
 from agentmem.coordination.fencing import Guard, Token, acquisition_of
 from agentmem.errors import LeaseLost, OutcomeUnknown, Unavailable, VersionConflict
+from agentmem.moments import expiry
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
@@ -45,7 +46,7 @@ class Grant:
     def note(self, record: Record, sent_at: float) -> None:
         """Take over what a write of the holder made of the entry."""
         self.guard.token = self.guard.token._replace(version=record.version)
-        self.expires_at = record.expires_at
+        self.expires_at = expiry(record.expires_us)
         self.sent_at = sent_at
 
 

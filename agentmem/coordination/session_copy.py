@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from agentmem import retry, values
 from agentmem.coordination.session_layout import Head, Layout, changed, decoded, number_of
 from agentmem.errors import CorruptEntry, InvalidOperation, Unavailable
+from agentmem.moments import from_microseconds
 
 if TYPE_CHECKING:
     from agentmem.entries import Record
@@ -43,13 +44,13 @@ class Message(NamedTuple):
         return cls(
             number,
             scope.decode(record.body, key),
-            record.created_at if said_at is None else datetime.fromisoformat(said_at),
+            from_microseconds(record.created_us) if said_at is None else datetime.fromisoformat(said_at),
         )
 
 
 def metadata_of(record: Record) -> str | None:
     """The metadata of a message's copy."""
-    return record.metadata or values.encode_metadata({_SAID_AT: record.created_at.isoformat()})
+    return record.metadata or values.encode_metadata({_SAID_AT: from_microseconds(record.created_us).isoformat()})
 
 
 class Snapshot(NamedTuple):

@@ -13,6 +13,7 @@ from agentmem.coordination.names import level, unlevel
 from agentmem.coordination.session_layout import HEAD, ROOT, decoded
 from agentmem.errors import CorruptEntry
 from agentmem.keys import validate_prefix
+from agentmem.moments import expiry, from_microseconds
 from agentmem.repository import Position, Query
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class SessionInfo:
             head.size_bytes,
             head.first,
             head.last,
-            found.created_at,
-            found.updated_at,
-            found.expires_at,
+            from_microseconds(found.created_us),
+            from_microseconds(found.updated_us),
+            expiry(found.expires_us),
         )
 
 

@@ -20,7 +20,7 @@ from agentmem.errors import CorruptEntry
 from agentmem.ttl import NEVER
 
 if TYPE_CHECKING:
-    from agentmem.entries import Entry, Record
+    from agentmem.entries import Record
     from agentmem.scope import Scope
 
 ROOT: Final = "session/"
@@ -76,7 +76,7 @@ def new_head() -> Head:
     return Head(secrets.token_hex(8))
 
 
-def decoded(found: Record | Entry, key: str) -> Head:
+def decoded(found: Record, key: str) -> Head:
     """The head that an entry holds.
 
     Raises:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from agentmem import retry
 from agentmem.commands import Command, DeleteCommand, Outcome, PutCommand, TouchCommand
 from agentmem.coordination.clock import server_now
 from agentmem.coordination.session_layout import Head, Layout, changed, decoded, new_head, number_of
+from agentmem.entries import record_of
 from agentmem.errors import LeaseLost, VersionConflict
-from agentmem.plan import microseconds
+from agentmem.moments import microseconds
 from agentmem.ttl import NEVER
 
 if TYPE_CHECKING:
-    from agentmem.entries import Entry, Record
+    from agentmem.entries import Record
     from agentmem.gateway import Gateway
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class SessionStore:
             VersionConflict: other writers were first at every attempt, or a command's own expectation failed.
         """
 
-        def attempt(found: Record | Entry | None) -> Committed:
+        def attempt(found: Record | None) -> Committed:
             before = self._head(found)
             done = change(before)
             if done is None:
@@ -123,7 +123,7 @@ class SessionStore:
     def end(self) -> bool:
         """Remove all of it in one batch; whether there was anything."""
 
-        def attempt(found: Record | Entry | None) -> bool:
+        def attempt(found: Record | None) -> bool:
             if found is None:
                 return False
             keys = self.keys(self._head(found))
@@ -168,8 +168,8 @@ class SessionStore:
 
     # How it is done.
 
-    def _guarded(self, attempt: Callable[[Record | Entry | None], T]) -> T:
-        found: Record | Entry | None = self.find()
+    def _guarded(self, attempt: Callable[[Record | None], T]) -> T:
+        found: Record | None = self.find()
         conflict: VersionConflict | None = None
         for _ in retry.rounds(ATTEMPTS):
             try:
@@ -177,11 +177,11 @@ class SessionStore:
             except VersionConflict as error:
                 if error.key != self._head_key:
                     raise
-                conflict, found = error, error.current
+                conflict, found = error, record_of(error.current)
         assert conflict is not None  # noqa: S101 - there is at least one round
         raise conflict
 
-    def _head(self, found: Record | Entry | None) -> Head:
+    def _head(self, found: Record | None) -> Head:
         return new_head() if found is None else decoded(found, self._head_key)
 
     def _ttl(self, head: Head) -> int:
@@ -189,13 +189,11 @@ class SessionStore:
 
     def _is_due(self, found: Record, head: Head) -> bool:
         ttl_ms = self._ttl(head)
-        if ttl_ms == NEVER or found.expires_at is None:
+        if ttl_ms == NEVER or found.expires_us is None:
             return ttl_ms != NEVER
-        return server_now(self._gateway) - found.updated_at > timedelta(milliseconds=ttl_ms) / _SLACK
+        return microseconds(server_now(self._gateway)) - found.updated_us > ttl_ms * 1000 // _SLACK
 
-    def _apply(
-        self, found: Record | Entry | None, before: Head, after: Head, commands: Sequence[Command]
-    ) -> list[Outcome]:
+    def _apply(self, found: Record | None, before: Head, after: Head, commands: Sequence[Command]) -> list[Outcome]:
         ttl_ms = self._ttl(before)
         until_us, renewals = self._renewals(found, before, after) if found and ttl_ms != NEVER else (0, [])
         head = PutCommand(
@@ -208,16 +206,16 @@ class SessionStore:
         )
         return self._gateway.apply([head, *renewals, *commands])[1 + len(renewals) :]
 
-    def _renewals(self, found: Record | Entry, before: Head, after: Head) -> tuple[int, list[Command]]:
+    def _renewals(self, found: Record, before: Head, after: Head) -> tuple[int, list[Command]]:
         """Until when all parts live at the least, and the commands that make it so.
 
         The server's time is not known here, but it is past the head's last write, and not past the head's end.
         """
         ttl_ms = self._ttl(before)
-        begun_us = microseconds(found.created_at) + before.ttl_ms * LONGER * 1000
-        written_us = microseconds(found.updated_at) + ttl_ms * LONGER * 1000
+        begun_us = found.created_us + before.ttl_ms * LONGER * 1000
+        written_us = found.updated_us + ttl_ms * LONGER * 1000
         until_us = min(before.until_us or begun_us, written_us)
-        if found.expires_at is not None and microseconds(found.expires_at) + ttl_ms * 1000 <= until_us:
+        if found.expires_us is not None and found.expires_us + ttl_ms * 1000 <= until_us:
             return until_us, []
         kept = changed(after, last=min(after.last, before.last))
         return written_us, [TouchCommand(key, ttl_ms * LONGER) for key in self.keys(kept)]

@@ -14,7 +14,7 @@ from agentmem.coordination import positions
 from agentmem.coordination.pauses import Pauses
 from agentmem.coordination.positions import Known
 from agentmem.errors import Unavailable
-from agentmem.plan import microseconds
+from agentmem.moments import microseconds
 from agentmem.repository import Position, Query
 
 if TYPE_CHECKING:
@@ -206,4 +206,4 @@ class Watch(Iterator[Change]):
 
 
 def _known(record: Record) -> Known:
-    return Known(record.version, 0 if record.expires_at is None else microseconds(record.expires_at))
+    return Known(record.version, record.expires_us or 0)

@@ -30,7 +30,6 @@ from typing import Final, NamedTuple
 
 from agentmem.entries import Record
 from agentmem.keys import Pattern
-from agentmem.plan import EPOCH, from_microseconds
 from agentmem.repository import Position
 
 VERSION: Final = "1"
@@ -115,7 +114,7 @@ def unpack(key: str, value: bytes, *, bodies: bool = True) -> Record:
     if header is None:
         # No JSON begins with a NUL; behind it the bytes are kept, should the entry be touched.
         foreign = "\0" + value.decode("utf-8", "surrogateescape") if bodies else None
-        return Record(key, foreign, 0, EPOCH, EPOCH, None, None)
+        return Record(key, foreign, 0, 0, 0, None, None)
     version, created, updated, expires, length = header
     start = HEADER.size + length
     body = metadata = None
@@ -133,9 +132,9 @@ def record_of(key: str, body: str | None, metadata: str | None, stamps: Sequence
         key,
         body,
         version,
-        from_microseconds(created),
-        from_microseconds(updated),
-        from_microseconds(expires) if expires else None,
+        created,
+        updated,
+        expires or None,
         metadata,
     )
 

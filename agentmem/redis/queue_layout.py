@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.queue_port import Exchange, Item, State
 
 HEADER: Final = struct.Struct(">BhQQQQQQHHHH")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agentmem import values
 from agentmem.entries import Problem
 from agentmem.errors import CorruptEntry
-from agentmem.plan import microseconds
+from agentmem.moments import microseconds
 from agentmem.queue_port import Item, State
 from agentmem.redis import scripts
 from agentmem.redis.queue_layout import item

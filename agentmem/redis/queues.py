@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.errors import InvalidArgument, InvalidOperation, LeaseLost, VersionConflict
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.queue_port import Counts, Exchange, Exchanged, Item, PutOutcome, QueueStore
 from agentmem.redis import scripts
 from agentmem.redis.packing import pack

@@ -10,7 +10,7 @@ from agentmem.entries import Record
 from agentmem.errors import PermissionDenied, Unavailable
 from agentmem.evaluation import matches
 from agentmem.keys import Pattern
-from agentmem.plan import from_microseconds, is_alive, microseconds
+from agentmem.plan import is_alive
 from agentmem.redis import scripts
 from agentmem.redis.layout import HEADER, Layout, Place, lexical_range, says_it_all, unpack
 from agentmem.redis.packing import pack
@@ -172,12 +172,11 @@ class Reads:
                 min(wanted, PIECE),
                 b"1" if bodies else b"",
             )
-            moment = from_microseconds(now)
             records = [
                 record
                 for name, value in zip(flat[::2], flat[1::2], strict=True)
                 if (says_it_all(pattern) or pattern.matches(name.decode()))
-                and is_alive(record := unpack(name.decode(), value, bodies=bodies), moment)
+                and is_alive(record := unpack(name.decode(), value, bodies=bodies), now)
                 and (where is None or matches(where, record))
             ]
             yield records, now
@@ -187,7 +186,7 @@ class Reads:
 
 
 def _rank(record: Record) -> tuple[int, str]:
-    return microseconds(record.updated_at), record.key
+    return record.updated_us, record.key
 
 
 def _is_beyond(record: Record, border: tuple[int, str] | None, as_of: int, *, descending: bool) -> bool:

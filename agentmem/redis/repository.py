@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Partition, Problem, Record, Stats
 from agentmem.keys import Pattern
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.redis import information, scripts, verification
 from agentmem.redis.layout import VERSION, Layout, Place
 from agentmem.redis.qtable import RedisQTables

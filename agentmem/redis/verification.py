@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.entries import Problem
 from agentmem.inspection import problems_of
-from agentmem.plan import microseconds
 from agentmem.redis import queue_verification, scripts
 from agentmem.redis.layout import HEADER, Layout, Place, read_header, unpack
 
@@ -87,7 +86,7 @@ def _entry(partition: str, row: tuple[Any, ...], now: int) -> Iterator[Problem]:
         return
     record = unpack(key, value)
     yield from problems_of(partition, record)
-    expires = 0 if record.expires_at is None else microseconds(record.expires_at) // 1000
+    expires = (record.expires_us or 0) // 1000
     if expires != milliseconds:
         yield Problem("index", partition, key, f"it expires at {expires} ms, the index says {milliseconds} ms")
     elif expires and int(size or 0) != _body_size(row):

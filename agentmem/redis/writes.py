@@ -20,7 +20,7 @@ from agentmem.commands import (
 )
 from agentmem.entries import Record
 from agentmem.errors import NamespaceError, Unavailable, VersionConflict
-from agentmem.plan import Context, from_microseconds, microseconds, plan
+from agentmem.plan import Context, plan
 from agentmem.redis import scripts
 from agentmem.redis.layout import Layout, Place, decoded, encoded, record_of, unpack
 from agentmem.redis.packing import pack
@@ -159,11 +159,10 @@ class Writes:
         if answer[0] == REFUSED:
             raise NamespaceError(answer[2].decode(), answer[1].decode())
         _, now_us, expires_us, *others = answer
-        now = from_microseconds(now_us)
-        expires = from_microseconds(expires_us) if expires_us else None
-        records = [Record(put.key, put.body, now_us, now, now, expires, put.metadata) for put in puts]
+        expires = expires_us or None
+        records = [Record(put.key, put.body, now_us, now_us, now_us, expires, put.metadata) for put in puts]
         for index, version, created in zip(others[::3], others[1::3], others[2::3], strict=True):
-            records[index] = records[index]._replace(version=version, created_at=from_microseconds(created))
+            records[index] = records[index]._replace(version=version, created_us=created)
         return [Outcome(None, record) for record in records]
 
     def _planned(self, partition: str, place: Place, commands: Sequence[Command]) -> list[Outcome]:
@@ -198,7 +197,7 @@ class Writes:
                 return None, first.outcomes
             if answer[0] != CONFLICT:
                 # What was written was reckoned from the later clock.
-                return answer, plan(commands, stored, context._replace(now=from_microseconds(answer[1]))).outcomes
+                return answer, plan(commands, stored, context._replace(now_us=answer[1])).outcomes
             if time.monotonic() > deadline:
                 break
         raise Unavailable(f"others changed the same entries for {PATIENCE_SECONDS:g} s; nothing was written")
@@ -212,7 +211,7 @@ class Writes:
         found = zip(keys, answer[5:], strict=True)
         stored = {key: unpack(key, value, bodies=whole) for key, value in found if value is not None}
         context = Context(
-            from_microseconds(now),
+            now,
             int(ttl) if ttl else None,
             namespace.decode() if namespace else None,
             self._max_value_bytes,
@@ -253,13 +252,13 @@ class _Batch:
         return [puts, [part for key in self._gone for part in (key, self._steps.get(key, 0))]]
 
     def _created(self, record: Record) -> int:
-        return 0 if record.created_at == self._context.now else microseconds(record.created_at)
+        return 0 if record.created_us == self._context.now_us else record.created_us
 
     def _expiry(self, record: Record) -> tuple[int, int]:
         """Microseconds since 1970 and 0, or milliseconds from now and 1."""
         before = self._stored.get(record.key)
-        if record.expires_at is None:
+        if record.expires_us is None:
             return 0, 0
-        if before is not None and record.expires_at is before.expires_at:
-            return microseconds(record.expires_at), 0
-        return (microseconds(record.expires_at) - microseconds(self._context.now)) // 1000, 1
+        if before is not None and record.expires_us == before.expires_us:
+            return record.expires_us, 0
+        return (record.expires_us - self._context.now_us) // 1000, 1

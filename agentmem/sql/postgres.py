@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import psycopg
@@ -15,7 +15,7 @@ from sqlalchemy.sql.expression import ColumnElement
 from agentmem.entries import Record
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.pool.drivers import is_readable
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
@@ -24,6 +24,7 @@ from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.naming import DEFAULT, Naming, apply_to
 from agentmem.sql.options import AUTO
 from agentmem.sql.postgres_batches import WORDS, Batches, record
+from agentmem.sql.postgres_cursors import cursor_of, moment_of
 from agentmem.sql.postgres_errors import translate
 from agentmem.sql.postgres_single import Single
 from agentmem.sql.postgres_timeouts import ReplyTimeout
@@ -82,12 +83,12 @@ class PostgresDialect(Dialect):
         if self._prepare_threshold == AUTO:
             self._prepare_threshold = None if _is_pooled(raw) else PREPARE_THRESHOLD
         raw.prepare_threshold = self._prepare_threshold
-        link.cursor = raw.cursor()
+        link.cursor = cursor_of(raw)
         link.words = WORDS
 
     def join(self, link: Link) -> None:
         """With the host's own threshold for preparing."""
-        link.cursor = link.raw.cursor()
+        link.cursor = cursor_of(link.raw)
         link.words = JOINED
 
     def can_listen(self, link: Link) -> bool:
@@ -108,7 +109,7 @@ class PostgresDialect(Dialect):
             raw.rollback()
         if raw.info.transaction_status != TransactionStatus.IDLE:
             return False
-        link.cursor = raw.cursor()
+        link.cursor = cursor_of(raw)
         return True
 
     def is_stale(self, link: Link) -> bool:
@@ -142,9 +143,9 @@ class PostgresDialect(Dialect):
         """Timestamps come in the connection's time zone."""
         return record(row)
 
-    def moment(self, value: datetime) -> datetime:
+    def moment(self, value: int) -> datetime:
         """In UTC."""
-        return value.astimezone(UTC)
+        return moment_of(value)
 
     def stored_moment(self, microseconds: int) -> datetime:
         """A timestamptz."""

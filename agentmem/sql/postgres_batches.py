@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentmem.commands import (
@@ -16,9 +16,11 @@ from agentmem.commands import (
     plain_puts,
 )
 from agentmem.entries import Record
-from agentmem.plan import Context, Plan, from_microseconds, plan
+from agentmem.moments import expiry
+from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
 from agentmem.sql.connections import JOINED, Words
+from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, unix_us
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 # A host's default isolation may be stricter: our row locks do that work, and a snapshot that is older than they would
 # only add failures.
 WORDS = Words("BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK")
+_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
 STAGE_FROM = 1_000
 """From this many puts on, COPY into a temporary table pays for creating it."""
 
@@ -128,7 +131,7 @@ class Batches:
             link.cursor.execute(link.words.rollback)
             return None
         now, default_ttl, namespace, floor = policy[0]
-        context = Context(now.astimezone(UTC), default_ttl, namespace, self._max_value_bytes, floor)
+        context = Context(unix_us(now), default_ttl, namespace, self._max_value_bytes, floor)
         result = plan(commands, stored, context)
         self._write(link, partition, result, created, stored)
         return result.outcomes
@@ -151,8 +154,8 @@ class Batches:
             else:
                 # Rows first and the table's lock later would be the order of drop_partition reversed: a deadlock.
                 execute(self._lock_table)
-            rows = execute(self._lock[bodies], {"partition": partition, "keys": keys})
-            policy = execute(self._policy, {"partition": partition})
+            rows = cursor_of(link.raw).execute(self._lock[bodies], {"partition": partition, "keys": keys})
+            policy = cursor_of(link.raw).execute(self._policy, {"partition": partition})
         return {row[0]: record(row) for row in rows.fetchall()}, created, policy.fetchall()
 
     def _write(
@@ -219,17 +222,10 @@ class _Transaction:
 
 
 def record(row: Sequence[Any]) -> Record:
-    """A Record of the columns in Record's order, in UTC whatever the connection's time zone."""
+    """A Record of the columns in Record's order."""
     key, body, version, created, updated, expires, metadata = row
-    return Record(
-        key,
-        body,
-        version,
-        created.astimezone(UTC),
-        updated.astimezone(UTC),
-        None if expires is None else expires.astimezone(UTC),
-        metadata,
-    )
+    expires_us = None if expires is None else expires + EPOCH_US
+    return _record((key, body, version, created + EPOCH_US, updated + EPOCH_US, expires_us, metadata))
 
 
 def restamped(written: Record, stamps: Sequence[Any] | None) -> Record:
@@ -237,13 +233,7 @@ def restamped(written: Record, stamps: Sequence[Any] | None) -> Record:
     if stamps is None:
         return written
     version, moment, expires = stamps
-    updated = from_microseconds(moment)
-    return written._replace(
-        version=version,
-        created_at=updated,
-        updated_at=updated,
-        expires_at=None if expires is None else from_microseconds(expires),
-    )
+    return written._replace(version=version, created_us=moment, updated_us=moment, expires_us=expires)
 
 
 def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:
@@ -253,4 +243,7 @@ def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:
 
 def _arrays(records: Sequence[Record]) -> dict[str, list[Any]]:
     names = ("keys", "bodies", "versions", "created", "updated", "expires", "metadatas")
-    return dict(zip(names, map(list, zip(*records, strict=True)), strict=True))
+    arrays = dict(zip(names, map(list, zip(*records, strict=True)), strict=True))
+    for name in ("created", "updated", "expires"):
+        arrays[name] = list(map(expiry, arrays[name]))
+    return arrays

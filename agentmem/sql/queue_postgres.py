@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.errors import Unavailable
 from agentmem.queue_port import Exchanged, PutOutcome
 from agentmem.sql.connections import JOINED
+from agentmem.sql.postgres_cursors import cursor_of, moment_of
 from agentmem.sql.queue_dialect import (
     BLOCKED,
     COLUMNS,
@@ -126,9 +127,9 @@ class PostgresQueues(QueueDialect):
         """The server has its own clock."""
         return values
 
-    def moment(self, value: datetime) -> datetime:
+    def moment(self, value: int) -> datetime:
         """In UTC."""
-        return value.astimezone(UTC)
+        return moment_of(value)
 
     def exchange(self, link: Link, partition: str, step: Exchange) -> Exchanged:
         """One statement; with commands one transaction, in which they come last: so locks are taken in one order."""
@@ -218,7 +219,7 @@ class PostgresQueues(QueueDialect):
         if begin is not None:
             with link.raw.pipeline():
                 link.raw.execute(begin)
-                cursor = link.raw.execute(statement, parameters)
+                cursor = cursor_of(link.raw).execute(statement, parameters)
             return cursor.fetchall()
         link.uncertain = True
         rows = link.cursor.execute(statement, parameters).fetchall()
@@ -226,7 +227,7 @@ class PostgresQueues(QueueDialect):
         return rows
 
     def _done(
-        self, partition: str, step: Exchange, moment: datetime | None, ids: Sequence[int], rows: Sequence[Any]
+        self, partition: str, step: Exchange, moment: int | None, ids: Sequence[int], rows: Sequence[Any]
     ) -> Exchanged:
         items = [self.item(row[4:]) for row in rows if row[4] is not None]
         ends: list[datetime] = []

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.queue_port import Claim, Exchanged, Item, Put, PutOutcome
 from agentmem.sql.queue_dialect import (
     BLOCKED,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Partition, Problem, Record, Stats
 from agentmem.keys import Pattern
-from agentmem.plan import INT64_MAX, microseconds
+from agentmem.moments import microseconds
+from agentmem.plan import INT64_MAX
 from agentmem.repository import Policy, Position, Query, Repository, Slice
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of

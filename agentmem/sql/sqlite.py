@@ -17,7 +17,7 @@ from agentmem.commands import plain_puts
 from agentmem.entries import Record
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.pool.drivers import Turn
 from agentmem.sql import sqlite_filters, statements
 from agentmem.sql.connections import JOINED, Link, Words
@@ -166,7 +166,10 @@ class SQLiteDialect(Dialect):
 
     def _apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         now = clock()
-        if len(commands) == 1 and (puts := plain_puts(commands)):
+        puts = plain_puts(commands)
+        if puts and len(puts) > 1:
+            return self._writes.put_many(link.cursor, partition, puts, now)
+        if puts:
             outcome = self._writes.put(link.cursor, partition, puts[0], now)
             if outcome is not None:
                 return [outcome]

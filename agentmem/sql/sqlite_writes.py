@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
 from agentmem.commands import Command, Outcome, PutCommand, needs_body
 from agentmem.entries import Record
-from agentmem.plan import Context, Plan, from_microseconds, microseconds, plan
+from agentmem.keys import check_namespace
+from agentmem.plan import Context, Plan, plan
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.ttl import DEFAULT
 
@@ -36,6 +38,15 @@ class Writes:
             "version = excluded.version, created_at = excluded.created_at, updated_at = excluded.updated_at, "
             "expires_at = excluded.expires_at, metadata = excluded.metadata"
         )
+        self._put_many = (
+            f"INSERT INTO {entries} (partition, key, body, version, created_at, updated_at, expires_at, metadata) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (partition, key) DO UPDATE SET body = excluded.body, "
+            "version = max(version + 1, excluded.version), updated_at = excluded.updated_at, "
+            "created_at = CASE WHEN expires_at <= excluded.updated_at THEN excluded.created_at ELSE created_at END, "
+            "expires_at = excluded.expires_at, metadata = excluded.metadata"
+        )
+        # Most of what is put over living entries keeps their created_at, and what is new has the stamps it was given.
+        self._stamps = f"SELECT key, version, created_at {among} AND (version <> :version OR created_at <> :now)"
         dead = "expires_at IS NOT NULL AND expires_at <= :now"
         ttl = f"NULLIF(CASE :ttl WHEN {DEFAULT} THEN p.default_ttl_ms ELSE :ttl END, 0)"
         self._put = (
@@ -72,7 +83,7 @@ class Writes:
         """Run a batch through the planner and store what it amounts to."""
         default_ttl, namespace, floor = self._partition(cursor, partition, now)
         stored = self._stored(cursor, partition, commands)
-        context = Context(from_microseconds(now), default_ttl, namespace, self._max_value_bytes, floor)
+        context = Context(now, default_ttl, namespace, self._max_value_bytes, floor)
         result = plan(commands, stored, context)
         self._write(cursor, partition, result)
         self._remember(cursor, partition, result.lost_version, now)
@@ -93,6 +104,25 @@ class Writes:
             return None
         return Outcome(None, record((command.key, command.body, *rows[0], command.metadata)))
 
+    def put_many(self, cursor: Any, partition: str, puts: Sequence[PutCommand], now: int) -> list[Outcome]:
+        """Unconditional puts of distinct keys with one TTL: what the planner would say, without reading first."""
+        default_ttl, namespace, floor = self._partition(cursor, partition, now)
+        for put in puts if namespace else ():
+            check_namespace(put.key, namespace)
+        ttl = default_ttl if puts[0].ttl == DEFAULT else puts[0].ttl
+        expires = now + ttl * 1000 if ttl else None
+        version = max(now, floor + 1)
+        records = [record((key, body, version, now, now, expires, metadata)) for key, body, metadata, *_ in puts]
+        cursor.executemany(self._put_many, [(partition, *each) for each in records])
+        keys = orjson.dumps([put.key for put in puts]).decode()
+        parameters = {"partition": partition, "keys": keys, "version": version, "now": now}
+        stamps = {row[0]: row[1:] for row in cursor.execute(self._stamps, parameters).fetchall()}
+        if stamps:
+            stamp = stamps.get
+            given = (version, now)
+            records = [record((*r[:2], *stamp(r[0], given), now, expires, r[6])) for r in records]
+        return [Outcome(None, each) for each in records]
+
     def _partition(self, cursor: Any, partition: str, now: int) -> tuple[int | None, str | None, int]:
         rows = cursor.execute(self._policy, (partition,)).fetchall()
         if rows:
@@ -111,7 +141,7 @@ class Writes:
 
     def _write(self, cursor: Any, partition: str, result: Plan) -> None:
         if result.puts:
-            cursor.executemany(self._store, [_row(partition, record) for record in result.puts])
+            cursor.executemany(self._store, [(partition, *record) for record in result.puts])
         if result.deletes:
             cursor.executemany(self._delete, [(partition, key) for key in result.deletes])
 
@@ -156,28 +186,5 @@ class Writes:
         return int(living or 0)
 
 
-def record(row: Sequence[Any]) -> Record:
-    """A Record of the columns in Record's order, times in microseconds."""
-    key, body, version, created, updated, expires, metadata = row
-    return Record(
-        key,
-        body,
-        version,
-        from_microseconds(created),
-        from_microseconds(updated),
-        None if expires is None else from_microseconds(expires),
-        metadata,
-    )
-
-
-def _row(partition: str, entry: Record) -> tuple[Any, ...]:
-    return (
-        partition,
-        entry.key,
-        entry.body,
-        entry.version,
-        microseconds(entry.created_at),
-        microseconds(entry.updated_at),
-        None if entry.expires_at is None else microseconds(entry.expires_at),
-        entry.metadata,
-    )
+record: Callable[[Sequence[Any]], Record] = partial(tuple.__new__, Record)
+"""A Record of the columns in Record's order: a row as it is, without a call of Python's for each."""

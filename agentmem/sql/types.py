@@ -14,7 +14,7 @@ from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from agentmem.plan import from_microseconds, microseconds
+from agentmem.moments import from_microseconds, microseconds
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import agentmem
 from agentmem import Append, Delete, Increment, InvalidOperation, Put, Touch, values
-from agentmem.plan import microseconds
+from agentmem.moments import microseconds
 from agentmem.redis.layout import Layout, Place
 from agentmem.testing.support import SHORT, eventually, run_threads
 

@@ -13,7 +13,7 @@ import pytest
 
 import agentmem
 from agentmem import Append, Put, Touch, ValueTooLarge, values
-from agentmem.plan import from_microseconds
+from agentmem.moments import from_microseconds
 from agentmem.redis import packing
 from agentmem.redis.layout import HEADER, Layout
 from agentmem.testing.redis_local import LocalRedis

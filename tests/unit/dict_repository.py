@@ -13,7 +13,8 @@ from agentmem.commands import Command, Outcome
 from agentmem.entries import Partition, Problem, Record, Stats
 from agentmem.errors import Closed, CorruptEntry, Unavailable
 from agentmem.keys import Pattern
-from agentmem.plan import Context, is_alive, microseconds, plan
+from agentmem.moments import from_microseconds, microseconds
+from agentmem.plan import Context, is_alive, plan
 from agentmem.repository import DEFAULT_MAX_VALUE_BYTES, Policy, Position, Query, Repository, Slice
 from agentmem.testing.queue_model import ReferenceQueues
 from agentmem.ttl import NEVER
@@ -43,15 +44,18 @@ class DictRepository(Repository):
         self._entries: dict[str, dict[str, Record]] = {}
         self._policies: dict[str, Partition] = {}
         self._floors: Counter[str] = Counter()
-        self._queues = ReferenceQueues(self.apply, lock=self._lock, now=lambda: self._begin("queues"))
+        self._queues = ReferenceQueues(self.apply, lock=self._lock, now=self._queue_time)
 
-    def _begin(self, method: str) -> datetime:
+    def _queue_time(self) -> datetime:
+        return from_microseconds(self._begin("queues"))
+
+    def _begin(self, method: str) -> int:
         self.calls[method] += 1
         if self.closed:
             raise Closed("the repository was closed")
         if self.failures:
             raise self.failures.pop()
-        return datetime.now(UTC)
+        return microseconds(datetime.now(UTC))
 
     def fetch(self, partition: str, keys: Sequence[str], *, bodies: bool = True) -> dict[str, Record]:
         with self._lock:
@@ -67,7 +71,7 @@ class DictRepository(Repository):
             default = None if policy.default_ttl is None else policy.default_ttl // timedelta(milliseconds=1)
             context = Context(now, default, policy.namespace, self.max_value_bytes, self._floors[partition])
             result = plan(commands, stored, context)
-            self._policies.setdefault(partition, Partition(partition, created_at=now))
+            self._policies.setdefault(partition, Partition(partition, created_at=from_microseconds(now)))
             stored = self._entries.setdefault(partition, stored)
             stored.update((record.key, record) for record in result.puts)
             for key in result.deletes:
@@ -83,14 +87,14 @@ class DictRepository(Repository):
             records = list(self._matching(partition, query, now))
         as_of_us = 0
         if query.order == "updated":
-            as_of_us = after.as_of_us if after else microseconds(now)
+            as_of_us = after.as_of_us if after else now
             records = [record for record in records if _updated_us(record) <= as_of_us]
         records.sort(key=_order(query), reverse=query.descending)
         page = [record for record in records if after is None or _is_beyond(record, after, query)][:limit]
         self.scanned += len(page)
         return Slice(page if bodies else [record._replace(body=None, metadata=None) for record in page], as_of_us)
 
-    def _matching(self, partition: str, query: Query, now: datetime | None) -> list[Record]:
+    def _matching(self, partition: str, query: Query, now: int | None) -> list[Record]:
         return [
             record
             for record in self._entries.get(partition, {}).values()
@@ -143,7 +147,7 @@ class DictRepository(Repository):
     def define_partition(self, name: str, policy: Policy) -> None:
         with self._lock:
             now = self._begin("define_partition")
-            old = self._policies.get(name, Partition(name, created_at=now))
+            old = self._policies.get(name, Partition(name, created_at=from_microseconds(now)))
             ttl = None if policy.default_ttl == NEVER else timedelta(milliseconds=policy.default_ttl or 0)
             self._policies[name] = Partition(
                 name,
@@ -181,7 +185,7 @@ class DictRepository(Repository):
             ]
 
     def server_time(self) -> datetime:
-        return self._begin("server_time")
+        return from_microseconds(self._begin("server_time"))
 
     def ping(self) -> None:
         self._begin("ping")
@@ -206,7 +210,7 @@ class DictRepository(Repository):
 
 
 def _updated_us(record: Record) -> int:
-    return microseconds(record.updated_at)
+    return record.updated_us
 
 
 def _order(query: Query) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agentmem import values
 from agentmem.entries import Record
 from agentmem.filters import loads, matches, parse
+from agentmem.moments import microseconds
 
 NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
 
@@ -19,7 +20,9 @@ NOW = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
 def holds(where: Any, value: Any) -> bool:
     tree = parse(where)
     assert tree is not None
-    record = Record("k", values.encode(value, max_bytes=1024 * 1024), 7, NOW, NOW, None, None)
+    record = Record(
+        "k", values.encode(value, max_bytes=1024 * 1024), 7, microseconds(NOW), microseconds(NOW), None, None
+    )
     answer = matches(tree, record)
     assert matches(loads(tree.text), record) is answer
     return answer

@@ -11,7 +11,6 @@ import sqlalchemy
 from agentmem import InvalidArgument, LeaseLost, Memory, VersionConflict, connect, retry
 from agentmem.coordination.fencing import FencedQueues, FencedRepository, Guard, Token
 from agentmem.entries import Entry, Record
-from agentmem.plan import EPOCH
 from agentmem.queue_port import QueueStore
 from agentmem.repository import Repository
 from tests.unit.dict_repository import DictRepository
@@ -30,7 +29,7 @@ def memory(repository: DictRepository) -> Memory:
 
 
 def record(version: int, body: str) -> Record:
-    return Record("name", body, version, EPOCH, EPOCH, None, None)
+    return Record("name", body, version, 0, 0, None, None)
 
 
 @pytest.mark.parametrize(("wrapper", "port"), [(FencedRepository, Repository), (FencedQueues, QueueStore)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,16 +18,17 @@ from agentmem.commands import (
 )
 from agentmem.entries import Record
 from agentmem.errors import CounterOverflow, InvalidOperation, NamespaceError, ValueTooLarge, VersionConflict
-from agentmem.plan import EPOCH, INT64_MAX, Context, merge_patch, microseconds, plan, step
+from agentmem.plan import INT64_MAX, Context, merge_patch, plan, step
 from agentmem.ttl import KEEP
 
-NOW = EPOCH + timedelta(days=20_000)
+SECOND = 1_000_000
+NOW = 20_000 * 86_400 * SECOND
 CONTEXT = Context(NOW, None, None, 1_000)
 
 
 def stored(key: str = "k", body: str = "1", *, version: int = 5, lives_ms: int | None = None) -> Record:
-    expires = None if lives_ms is None else NOW + timedelta(milliseconds=lives_ms)
-    then = NOW - timedelta(hours=1)
+    expires = None if lives_ms is None else NOW + lives_ms * 1_000
+    then = NOW - 3_600 * SECOND
     return Record(key, body, version, then, then, expires, '{"by":"me"}')
 
 
@@ -40,14 +39,14 @@ def run(*commands, over=(), context=CONTEXT):
 def test_r11_put_keeps_created_at_of_the_living_entry_only():
     alive = run(PutCommand("k", "2"), over=[stored()]).puts[0]
     dead = run(PutCommand("k", "2"), over=[stored(lives_ms=-1)]).puts[0]
-    assert (alive.created_at, alive.updated_at) == (NOW - timedelta(hours=1), NOW)
-    assert (dead.created_at, dead.updated_at) == (NOW, NOW)
+    assert (alive.created_us, alive.updated_us) == (NOW - 3_600 * SECOND, NOW)
+    assert (dead.created_us, dead.updated_us) == (NOW, NOW)
     assert (alive.metadata, dead.metadata) == (None, None)
 
 
 def test_r12_versions_follow_the_clock_and_never_fall_behind_what_was_there():
-    ahead = microseconds(NOW) + 1_000
-    assert run(PutCommand("k", "2")).puts[0].version == microseconds(NOW)
+    ahead = NOW + 1_000
+    assert run(PutCommand("k", "2")).puts[0].version == NOW
     assert run(PutCommand("k", "2"), over=[stored(version=ahead)]).puts[0].version == ahead + 1
     assert run(PutCommand("k", "2"), over=[stored(version=ahead, lives_ms=-1)]).puts[0].version == ahead + 1
     floor = CONTEXT._replace(version_floor=ahead)
@@ -79,7 +78,7 @@ def test_r12_versions_rise_within_a_batch_across_deletes(commands):
 def test_r13_a_failed_expectation_names_what_is_there(command, over, expected):
     with pytest.raises(VersionConflict) as caught:
         run(command, over=over)
-    living = over[0] if over and over[0].expires_at is None else None
+    living = over[0] if over and over[0].expires_us is None else None
     assert (caught.value.key, caught.value.expected, caught.value.current) == ("k", expected, living)
 
 
@@ -89,9 +88,9 @@ def test_r20_what_stands_stays_and_a_new_entry_takes_the_partitions_default():
     new = run(IncrementCommand("k"), context=policy).puts[0]
     never = run(PutCommand("k", "1", ttl=0), over=[stored(lives_ms=500)], context=policy).puts[0]
     updated = run(PutCommand("k", "2", KEEP_METADATA, KEEP), over=[stored(lives_ms=500)], context=policy).puts[0]
-    assert kept.expires_at == updated.expires_at == NOW + timedelta(milliseconds=500)
-    assert new.expires_at == NOW + timedelta(seconds=1)
-    assert never.expires_at is None
+    assert kept.expires_us == updated.expires_us == NOW + 500_000
+    assert new.expires_us == NOW + SECOND
+    assert never.expires_us is None
     assert (kept.metadata, updated.metadata, new.metadata) == ('{"by":"me"}', '{"by":"me"}', None)
 
 

@@ -16,6 +16,7 @@ from agentmem.coordination.names import level, unlevel
 from agentmem.coordination.session import Session
 from agentmem.coordination.session_layout import Head, decoded
 from agentmem.entries import Entry, Record
+from agentmem.moments import microseconds
 from tests.unit.dict_repository import DictRepository
 
 HOUR = 3600
@@ -28,9 +29,9 @@ class Timed(DictRepository):
         super().__init__()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def _begin(self, method: str) -> datetime:
+    def _begin(self, method: str) -> int:
         super()._begin(method)
-        return self.now
+        return microseconds(self.now)
 
     def pass_seconds(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -255,8 +256,7 @@ def test_a_head_of_a_later_version_can_be_read() -> None:
 
 
 def _record(body: str) -> Record:
-    now = datetime.now(UTC)
-    return Record("key", body, 1, now, now, None, None)
+    return Record("key", body, 1, 0, 0, None, None)
 
 
 def test_a_session_shows_its_id(memory: Memory) -> None:

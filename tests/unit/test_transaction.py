@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from agentmem import (
     VersionConflict,
 )
 from agentmem.entries import Record
+from agentmem.moments import from_microseconds, microseconds
 from tests.unit.dict_repository import DictRepository
 
 
@@ -164,12 +165,12 @@ def test_a_preview_has_private_copies(memory: Memory) -> None:
 
 
 def test_r21_a_preview_does_not_ask_our_clock_whether_an_entry_lives() -> None:
-    past = datetime(2020, 1, 1, tzinfo=UTC)
+    past = microseconds(datetime(2020, 1, 1, tzinfo=UTC))
 
     class Slow(DictRepository):
         """Its clock is years behind ours, so what lives there expired long ago here."""
 
-        def _begin(self, method: str) -> datetime:
+        def _begin(self, method: str) -> int:
             super()._begin(method)
             return past
 
@@ -178,7 +179,7 @@ def test_r21_a_preview_does_not_ask_our_clock_whether_an_entry_lives() -> None:
     with memory.transaction() as tx:
         tx.increment("n")
         assert tx.get("n") == 6
-        assert tx.entry("n").expires_at == past + timedelta(seconds=60)  # type: ignore[union-attr]
+        assert tx.entry("n").expires_at == from_microseconds(past + 60_000_000)  # type: ignore[union-attr]
     assert memory.get("n") == 6
 
 

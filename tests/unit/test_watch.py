@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from agentmem import Closed, InvalidArgument, InvalidCursor, InvalidKey, Memory, Unavailable
 from agentmem.coordination import positions
 from agentmem.coordination.pauses import SHARE, Pauses
+from agentmem.moments import microseconds
 from agentmem.testing.contract.watching import follow, told
 from tests.unit.dict_repository import DictRepository
 
@@ -28,10 +29,10 @@ class Timeless(DictRepository):
         super().__init__()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def _begin(self, method: str) -> datetime:
+    def _begin(self, method: str) -> int:
         super()._begin(method)
         self.now += timedelta(microseconds=1)
-        return self.now
+        return microseconds(self.now)
 
 
 @pytest.fixture
