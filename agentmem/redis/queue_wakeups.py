@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
-from agentmem.errors import AgentMemError
+from agentmem.errors import AgentMemError, Closed
 from agentmem.pool.forking import Forkable
 from agentmem.redis.queue_subscriber import Bell, Channel, Subscriber
 
@@ -86,8 +86,14 @@ class Wakeups(Forkable):
 
     @contextmanager
     def listen(self, name: bytes) -> Iterator[Listener]:
-        """Wait for what is published in a channel."""
+        """Wait for what is published in a channel.
+
+        Raises:
+            Closed: the store was closed.
+        """
         with self._lock:
+            if self._closed.is_set():
+                raise Closed("this memory was closed")
             channel = self._channels.get(name)
             if channel is None:
                 channel = self._channels[name] = Channel(self._lock)
@@ -102,7 +108,7 @@ class Wakeups(Forkable):
                 channel.left_at = time.monotonic()
 
     def _attend(self, channel: Channel) -> None:
-        if self._closed.is_set() or time.monotonic() < self._refused_until:
+        if time.monotonic() < self._refused_until:
             channel.fail()
         elif self._bell is None:
             self._bell = Bell()
