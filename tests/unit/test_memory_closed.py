@@ -52,6 +52,8 @@ CALLS: dict[str, Callable[[Memory], Any]] = {
     "queue": lambda m: m.queue("q"),
     "queues": lambda m: m.queues(),
     "fleet": lambda m: m.fleet("f"),
+    "qtable": lambda m: m.qtable("t"),
+    "qtables": lambda m: m.qtables(),
     "watch": lambda m: m.watch(),
     "lease": lambda m: m.lease("l", 1),
     "fenced": lambda m: m.fenced(Token("default", "l", "a", 1)),

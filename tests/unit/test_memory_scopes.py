@@ -109,6 +109,10 @@ ANSWERS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     ),
     "fenced": (_fenced, ("n", 3)),
     "session": (lambda s: (s.session("s").append("a"), [m.value for m in s.session("s").messages()]), (1, ["a"])),
+    "queue": (lambda s: (s.queue("q").put(1).created, [job.value for job in s.queue("q").claim()]), (True, [1])),
+    "queues": (lambda s: (s.queue("q").put(1).created, s.queues()), (True, ["q"])),
+    "fleet": (lambda s: [list(s.fleet("f").alive()) for _ in [s.fleet("f").register("a")]], [["a"]]),
+    "watch": (lambda s: sorted(change.key for change in s.watch().look()), INSIDE),
     "sessions": (lambda s: (s.session("s").append("a"), [info.id for info in s.sessions()]), (1, ["s"])),
 }
 BEYOND: dict[str, Callable[[Memory], Any]] = {
@@ -121,8 +125,8 @@ BEYOND: dict[str, Callable[[Memory], Any]] = {
 
 
 def test_the_tables_name_every_public_method() -> None:
-    # using() needs a host's database: tests/sql/test_using.py.
-    assert {name.split()[0] for name in (*ANSWERS, *BEYOND)} == public_methods(Memory) - {"using"}
+    # using() needs a host's database: tests/sql/test_using.py. The dict has no Q-tables: contract/learning_names.py.
+    assert {name.split()[0] for name in (*ANSWERS, *BEYOND)} == public_methods(Memory) - {"using", "qtable", "qtables"}
 
 
 @pytest.mark.parametrize(("call", "answer"), ANSWERS.values(), ids=ANSWERS)

@@ -101,6 +101,16 @@ def test_an_ack_and_the_next_claim_are_one_round_trip(memory: Memory, repository
     assert repository.calls["queues"] - before <= 40 + 4
 
 
+def test_a_job_that_its_handler_settled_costs_one_more_claim_and_nothing_else(
+    memory: Memory, repository: DictRepository
+) -> None:
+    queue = memory.queue("jobs")
+    queue.put_many(range(40))
+    before = repository.calls["queues"]
+    queue.work(Job.ack, threads=1, until_empty=True)
+    assert repository.calls["queues"] - before <= 2 * 40 + 4
+
+
 def test_a_failure_is_logged_kept_and_tried_again_with_a_pause(queue: Queue, quiet: pytest.LogCaptureFixture) -> None:
     queue.put("a")
     calls: list[tuple[int, str | None]] = []
