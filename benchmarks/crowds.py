@@ -97,14 +97,15 @@ def _main(backend: str, who: str, url: str, operation: str, number: str) -> Iter
     import time
 
     with _made(backend, who, url) as contender:
-        work = CROWDED[operation].work
-        at = int(number) * BATCH % STORED
-        work(contender, at)
+        _, prepare, work = CROWDED[operation]
+        at = int(number) * BATCH
+        blocks = [prepare((at + block * BATCH) % STORED) for block in range(BLOCKS + 1)]
+        work(contender, blocks.pop())
         yield "ready"
         sys.stdin.readline()
         started = time.perf_counter()
-        for block in range(BLOCKS):
-            work(contender, (at + block * BATCH) % STORED)
+        for block in blocks:
+            work(contender, block)
         yield str(time.perf_counter() - started)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import count
+from typing import Any, NamedTuple
 
 from benchmarks.contenders import Contender
 from benchmarks.workload import BATCH, PAGE, key, value
@@ -11,9 +12,10 @@ from benchmarks.workload import BATCH, PAGE, key, value
 STORED = 10_000
 AT_ONCE = 200
 VALUES = {at: {key(index): value(index) for index in range(at, at + BATCH)} for at in range(0, STORED, BATCH)}
-"""The stored values in batches; who puts one of them puts the same again."""
+"""The stored values in batches."""
 
-Work = Callable[[Contender, int], int]
+_turn = count(1)
+Work = Callable[[Contender, Any], int]
 
 
 class Operation(NamedTuple):
@@ -21,34 +23,47 @@ class Operation(NamedTuple):
 
     Attributes:
         method: of Contender, for those that lack it.
-        work: does it some times, from an index on.
+        prepare: makes what is needed from an index on; that takes its time, too, which is not measured.
+        work: does it some times, with what was prepared.
     """
 
     method: str
+    prepare: Callable[[int], Any]
     work: Work
 
 
-def _get(contender: Contender, at: int) -> int:
-    for index in range(at, at + AT_ONCE):
-        contender.get(key(index))
+def fresh(at: int, number: int = BATCH) -> dict[str, Any]:
+    """Values that nobody has put before: SQLite writes nothing where nothing changes."""
+    turn = next(_turn)
+    return {key: {**value, "turn": turn} for key, value in list(VALUES[at].items())[:number]}
+
+
+def same(at: int) -> int:
+    """Nothing to prepare."""
+    return at
+
+
+def _get(contender: Contender, keys: list[str]) -> int:
+    for name in keys[:AT_ONCE]:
+        contender.get(name)
     return AT_ONCE
 
 
-def _put(contender: Contender, at: int) -> int:
-    for name, put in list(VALUES[at].items())[:AT_ONCE]:
+def _put(contender: Contender, values: dict[str, Any]) -> int:
+    for name, put in values.items():
         contender.put(name, put)
-    return AT_ONCE
+    return len(values)
 
 
-def _get_many(contender: Contender, at: int) -> int:
-    found = contender.get_many(list(VALUES[at]))
+def _get_many(contender: Contender, keys: list[str]) -> int:
+    found = contender.get_many(keys)
     assert found == BATCH, found
     return BATCH
 
 
-def _put_many(contender: Contender, at: int) -> int:
-    contender.put_many(VALUES[at])
-    return BATCH
+def _put_many(contender: Contender, values: dict[str, Any]) -> int:
+    contender.put_many(values)
+    return len(values)
 
 
 def _search(contender: Contender, at: int) -> int:
@@ -64,29 +79,41 @@ def _increment(contender: Contender, _: int) -> int:
     return AT_ONCE
 
 
-def _compare_and_set(contender: Contender, at: int) -> int:
-    for name, put in list(VALUES[at].items())[: AT_ONCE // 2]:
+def _compare_and_set(contender: Contender, values: dict[str, Any]) -> int:
+    for name, put in values.items():
         contender.compare_and_set(name, put)
-    return AT_ONCE // 2
+    return len(values)
 
 
-def _transaction(contender: Contender, at: int) -> int:
-    pairs = list(VALUES[at].items())
-    for number in range(20):
-        contender.transaction(dict(pairs[number * 5 : number * 5 + 5]))
-    return 20
+def _transaction(contender: Contender, groups: list[dict[str, Any]]) -> int:
+    for group in groups:
+        contender.transaction(group)
+    return len(groups)
+
+
+def _keys(at: int) -> list[str]:
+    return list(VALUES[at])
+
+
+def _some(at: int) -> dict[str, Any]:
+    return fresh(at, AT_ONCE)
+
+
+def _groups_of_5(at: int) -> list[dict[str, Any]]:
+    pairs = list(fresh(at, 100).items())
+    return [dict(pairs[start : start + 5]) for start in range(0, len(pairs), 5)]
 
 
 #: Those with a target for one thread.
 OPERATIONS: dict[str, Operation] = {
-    "get": Operation("get", _get),
-    "put": Operation("put", _put),
-    "get_many 1000": Operation("get_many", _get_many),
-    "put_many 1000": Operation("put_many", _put_many),
-    "search_50": Operation("search", _search),
+    "get": Operation("get", _keys, _get),
+    "put": Operation("put", _some, _put),
+    "get_many 1000": Operation("get_many", _keys, _get_many),
+    "put_many 1000": Operation("put_many", fresh, _put_many),
+    "search_50": Operation("search", same, _search),
 }
 MORE: dict[str, Operation] = {
-    "increment": Operation("increment", _increment),
-    "compare-and-set": Operation("compare_and_set", _compare_and_set),
-    "transaction of 5": Operation("transaction", _transaction),
+    "increment": Operation("increment", same, _increment),
+    "compare-and-set": Operation("compare_and_set", _some, _compare_and_set),
+    "transaction of 5": Operation("transaction", _groups_of_5, _transaction),
 }

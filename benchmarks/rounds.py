@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.contenders import RAW, AgentMem, Contender
-from benchmarks.operations import OPERATIONS, STORED, VALUES, Operation, Work
+from benchmarks.operations import OPERATIONS, STORED, VALUES, Operation
 from benchmarks.stores import places
 from benchmarks.workload import BATCH
 
@@ -48,22 +48,24 @@ def measure(
                 for contender in made:
                     if operation.method in contender.lacks:
                         continue
-                    rate = _rate(operation.work, contender, at, threads, pool)
+                    rate = _rate(operation, contender, at, threads, pool)
                     if number:  # the first round warms up
                         rates[name].setdefault(contender.name, []).append(rate)
     return {name: {who: statistics.median(each) for who, each in by.items()} for name, by in rates.items()}
 
 
-def _rate(work: Work, contender: Contender, at: int, threads: int, pool: ThreadPoolExecutor) -> float:
+def _rate(operation: Operation, contender: Contender, at: int, threads: int, pool: ThreadPoolExecutor) -> float:
     if threads == 1:
+        prepared = operation.prepare(at)
         started = time.perf_counter()
-        done = work(contender, at)
+        done = operation.work(contender, prepared)
         return done / (time.perf_counter() - started)
     barrier = threading.Barrier(threads + 1)
 
     def one(number: int) -> tuple[int, float]:
+        prepared = operation.prepare((at + number * BATCH) % STORED)
         barrier.wait()
-        done = work(contender, (at + number * BATCH) % STORED)
+        done = operation.work(contender, prepared)
         return done, time.perf_counter()
 
     running = [pool.submit(one, number) for number in range(threads)]
