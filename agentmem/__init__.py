@@ -1,4 +1,4 @@
-"""agentmem: the memory of agents, one handle over SQLite and PostgreSQL.
+"""agentmem: the memory of agents, one handle over SQLite, PostgreSQL and Redis.
 
     import agentmem
 
@@ -11,14 +11,12 @@ Nothing is connected and no driver is imported before `connect`.
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.arguments import MISSING
 from agentmem.codecs import TypeCodec
 from agentmem.connect import connect
-from agentmem.coordination.lease import Lease
-from agentmem.coordination.queue import Queue
-from agentmem.coordination.session import Session
 from agentmem.entries import Entry, Page, Partition, Problem, Stats
 from agentmem.errors import (
     AgentMemError,
@@ -55,6 +53,27 @@ from agentmem.ttl import UNSET
 from agentmem.typed import TypedEntry, TypedMemory
 from agentmem.values import Codec
 
+if TYPE_CHECKING:
+    from agentmem.coordination.fleet import Fleet
+    from agentmem.coordination.lease import Lease
+    from agentmem.coordination.member import Member
+    from agentmem.coordination.qtable import QTable
+    from agentmem.coordination.queue import Queue
+    from agentmem.coordination.session import Session
+    from agentmem.coordination.watch import Change, Watch
+
+# Names for annotations: a Memory makes these, and loads them when it is asked to. They would double the time of import.
+_LATE: Final = {
+    "Change": "watch",
+    "Fleet": "fleet",
+    "Lease": "lease",
+    "Member": "member",
+    "QTable": "qtable",
+    "Queue": "queue",
+    "Session": "session",
+    "Watch": "watch",
+}
+
 __all__ = [
     "MISSING",
     "UNSET",
@@ -63,6 +82,7 @@ __all__ = [
     "Append",
     "BackendError",
     "BarrierTimeout",
+    "Change",
     "Check",
     "Closed",
     "Codec",
@@ -72,6 +92,7 @@ __all__ = [
     "Delete",
     "Enqueue",
     "Entry",
+    "Fleet",
     "Increment",
     "InvalidArgument",
     "InvalidCursor",
@@ -85,6 +106,7 @@ __all__ = [
     "Lease",
     "LeaseHeld",
     "LeaseLost",
+    "Member",
     "Memory",
     "Merge",
     "Nack",
@@ -96,6 +118,7 @@ __all__ = [
     "PoolTimeout",
     "Problem",
     "Put",
+    "QTable",
     "Queue",
     "QueueItem",
     "Queued",
@@ -111,6 +134,7 @@ __all__ = [
     "Unavailable",
     "ValueTooLarge",
     "VersionConflict",
+    "Watch",
     "__version__",
     "connect",
 ]
@@ -121,4 +145,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("agentmem-store")
+    if name in _LATE:
+        return getattr(import_module(f"agentmem.coordination.{_LATE[name]}"), name)
     raise AttributeError(f"module 'agentmem' has no attribute {name!r}")

@@ -169,6 +169,11 @@ class Counts(NamedTuple):
     leased: int = 0
     dead: int = 0
 
+    @property
+    def open(self) -> int:
+        """Those that are still to be done, now or later: all but the dead ones."""
+        return self.ready + self.delayed + self.blocked + self.leased
+
 
 class QueueStore(ABC):
     """The queues of a repository; `Repository.queues`.

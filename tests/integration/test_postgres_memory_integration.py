@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import agentmem
-from agentmem import Entry, NamespaceError
+from agentmem import Ack, Entry, NamespaceError, Put
 from agentmem.testing.support import eventually, exactly, expire, run_threads
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class TestPostgresMemoryRealStats:
 
 class TestPostgresMemoryRealConcurrency:
     def test_concurrent_writes(self, postgres_memory: Memory, measured: Measure):
-        with measured("50 threads write a key each", 50):
+        with measured("50 threads write a key each", 50, at_most_seconds=10):
             entries = run_threads(50, lambda n: postgres_memory.put(f"aqe/w/{n:02d}", {"writer": n}))
         assert {entry.key: entry.version for entry in postgres_memory.items("aqe/w/")} == {
             entry.key: entry.version for entry in entries
@@ -238,12 +239,12 @@ class TestPostgresMemoryRealConcurrency:
 
     def test_concurrent_reads(self, postgres_memory: Memory, measured: Measure):
         entry = postgres_memory.put("aqe/shared", NESTED)
-        with measured("100 reads of one key by 20 threads", 100):
+        with measured("100 reads of one key by 20 threads", 100, at_least_per_second=50):
             read = run_threads(20, lambda _: [stored(postgres_memory, "aqe/shared") for _ in range(5)])
         assert [each for five in read for each in five] == [entry] * 100
         assert exactly(read[0][0].value) == exactly(NESTED)
 
-    def test_concurrent_mixed_operations(self, postgres_memory: Memory):
+    def test_concurrent_mixed_operations(self, postgres_memory: Memory, rows: Rows):
         def work(index: int) -> list[Any]:
             if index < 20:
                 return [
@@ -258,6 +259,23 @@ class TestPostgresMemoryRealConcurrency:
         assert {entry.key: entry.value for entry in postgres_memory.items("aqe/m/")} == {
             f"aqe/m/{index}": 4 for index in sorted(range(20), key=str)
         }
+
+        def put_or_work(index: int) -> list[int]:
+            jobs = postgres_memory.queue("aqe/queue")
+            if index < 10:
+                return [jobs.put(10 * index + number).id for number in range(10)]
+            done: list[int] = []
+            while len(done) < 10:
+                (job,) = jobs.claim(1, wait=20)
+                postgres_memory.apply([Ack(job), Put(f"aqe/done/{job.value}", index, if_absent=True)])
+                done.append(job.id)
+            return done
+
+        ids = run_threads(20, put_or_work)
+        put, done = (sorted(chain.from_iterable(own)) for own in (ids[:10], ids[10:]))
+        assert put == done, "each was done once"
+        assert postgres_memory.count("aqe/done/*") == 100
+        assert rows("SELECT count(*) FROM queue_items") == [(0,)]
 
 
 @pytest.mark.slow

@@ -255,7 +255,7 @@ class TestRedisMemoryRealStats:
 
 class TestRedisMemoryRealConcurrency:
     def test_concurrent_writes(self, redis_memory: Memory, measured: Measure):
-        with measured("50 threads write a key each", 50):
+        with measured("50 threads write a key each", 50, at_most_seconds=5):
             entries = run_threads(50, lambda n: redis_memory.put(f"aqe/w/{n:02d}", {"writer": n}))
         assert {entry.key: entry.version for entry in redis_memory.items("aqe/w/")} == {
             entry.key: entry.version for entry in entries
@@ -278,6 +278,13 @@ class TestRedisMemoryRealConcurrency:
         assert redis_memory.get("aqe/status") == {f"agent-{n}": n for n in range(10)}
         run_threads(10, lambda _: redis_memory.update("aqe/sum", lambda value: value + 1, default=0, attempts=100))
         assert redis_memory.get("aqe/sum") == 10
+        jobs = redis_memory.queue("aqe/queue")
+        ids = run_threads(10, lambda n: jobs.put(n).id)
+        taken = [job for own in run_threads(10, lambda _: jobs.claim(1)) for job in own]
+        assert sorted(job.value for job in taken) == list(range(10)), "each by one of them"
+        assert sorted(job.id for job in taken) == sorted(ids)
+        run_threads(10, lambda n: taken[n].ack())
+        assert sum(jobs.counts()) == 0
 
 
 @pytest.mark.slow
@@ -310,6 +317,10 @@ class TestRedisMemoryRealPersistence:
         killed = threading.Event()
         with agentmem.connect(durable_redis.url()) as memory:
             memory.put("aqe/lasting", "with its TTL", ttl=3600, metadata={"by": "a-1"})
+            jobs, table = memory.queue("aqe/queue", lease=60), memory.qtable("aqe/q")
+            jobs.put_many(["begun", "open"])
+            (begun,) = jobs.claim(1)
+            worth = table.update("state", "action", 1 / 3, done=True)
             writers = partial(write_until_killed, memory, acknowledged, killed)
             load = threading.Thread(target=run_threads, args=(4, writers), daemon=True)
             load.start()
@@ -324,6 +335,10 @@ class TestRedisMemoryRealPersistence:
             lasting = stored(memory, "aqe/lasting")
             assert (lasting.value, lasting.metadata) == ("with its TTL", {"by": "a-1"})
             assert lasting.expires_at is not None
+            assert jobs.counts()._asdict() == {"ready": 1, "delayed": 0, "blocked": 0, "leased": 1, "dead": 0}
+            begun.ack()
+            assert [(job.value, job.attempts) for job in jobs.claim(2)] == [("open", 1)]
+            assert list(table.snapshot()) == [("state", "action", worth, 1)]
             assert memory.check() == []
 
     def test_metadata_preserved(self, disposable_redis_server: RedisServer):

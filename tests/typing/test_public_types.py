@@ -17,19 +17,26 @@ import agentmem
 from agentmem import (
     Ack,
     AgentMemError,
+    Change,
     Codec,
     Entry,
+    Fleet,
     InvalidArgument,
     InvalidKey,
     Job,
+    Lease,
+    Member,
     Memory,
     Page,
     Put,
+    QTable,
     Queue,
     Queued,
     QueueItem,
     Result,
+    Session,
     Stats,
+    Watch,
 )
 from agentmem.transaction import Transaction
 from agentmem.typed import TypedEntry, TypedMemory
@@ -164,3 +171,14 @@ def test_what_a_checker_refuses(memory: Memory) -> None:
         memory.typed(Note).increment("n")  # type: ignore[attr-defined]
     with pytest.raises(agentmem.InvalidValue):
         memory.typed(Note).put("a", "text")  # type: ignore[arg-type]
+
+
+def test_what_agents_coordinate_by(memory: Memory) -> None:
+    assert_type(memory.lease("lock", 1), Lease)
+    assert_type(memory.session("talk"), Session)
+    assert_type(memory.qtable("orders"), QTable)
+    assert_type(memory.fleet("crew"), Fleet)
+    assert_type(memory.fleet("crew").register("analyst"), Member)
+    assert_type(memory.watch(), Watch)
+    memory.put("note", 1)
+    assert_type(memory.watch("note").look(), list[Change])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DRAIN = (
     "from agentmem import Ack, Increment\n"
     "queue = memory.queue('jobs', lease=60)\n"
-    "while sum(queue.counts()[:4]):\n"
+    "while queue.counts().open:\n"
     "    for job in queue.claim(3, wait=0.2):\n"
     "        memory.apply([Ack(job), Increment(f'done/{job.value}')])\n"
 )
