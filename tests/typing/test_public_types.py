@@ -181,4 +181,4 @@ def test_what_agents_coordinate_by(memory: Memory) -> None:
     assert_type(memory.fleet("crew").register("analyst"), Member)
     assert_type(memory.watch(), Watch)
     memory.put("note", 1)
-    assert_type(memory.watch("note").look(), list[Change])
+    assert_type(next(memory.watch("note").look()), Change)
