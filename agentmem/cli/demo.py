@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -55,7 +56,9 @@ def demo(
 ) -> None:
     """Let a fleet of agents examine a source tree, with memory as their only link.
 
-    A planner lists the files, analysts claim and examine them, a reporter sums up.
+    A planner puts the files into a queue, analysts claim and examine them, a reporter sums up.
+
+    The fleet learns files of which size to examine first, so that a second run finds most of it sooner.
 
     Kill it and start it again: it goes on where it was.
 
@@ -65,6 +68,8 @@ def demo(
     """
     from agentmem.demo import run_fleet, standard_library
 
+    # What the workers log while a store is away would tear the progress bar; what matters is raised.
+    logging.getLogger("agentmem.worker").addHandler(logging.NullHandler())
     here = replace(run, partition=run.partition or PARTITION)
     with here.memory(create="always") as memory, _display(silent=here.as_json or quiet) as show:
         outcome = run_fleet(
@@ -117,8 +122,7 @@ def _display(*, silent: bool) -> Iterator[Callable[[Progress], None] | None]:
 
 
 def _alive(progress: Progress) -> str:
-    roles = [agent["role"] for agent in progress.alive.values()]
-    return f"{len(roles)} agents alive, {progress.counters['functions']:,} functions so far"
+    return f"{len(progress.alive)} agents alive, {progress.counters['functions']:,} functions so far"
 
 
 def _print(run: Run, outcome: Outcome, *, quiet: bool) -> None:
@@ -127,6 +131,8 @@ def _print(run: Run, outcome: Outcome, *, quiet: bool) -> None:
     if not quiet:
         for table in _tables(outcome.report):
             console.print(table)
+        console.print(_lesson(outcome.report), soft_wrap=True)
+        _print_list(console, "Last heard", [f"{line['agent']}: {line['what']}" for line in outcome.report["journal"]])
         _print_list(console, "Not parsed", [f"{e['file']}: {e['error']}" for e in outcome.report["errors"]])
     _print_list(console, "Not listed", outcome.report["skipped"])
     console.print(_books(outcome.report), soft_wrap=True)
@@ -145,6 +151,16 @@ def _headline(outcome: Outcome) -> str:
         return f"{what}\nThe run was finished already: this is its stored report. --fresh begins a new one."
     began = f", going on from {outcome.resumed_at:,}" if outcome.resumed_at else ""
     return f"{what}\nRun {report['run']} took {outcome.seconds:.1f} s{began}."
+
+
+def _lesson(report: dict[str, Any]) -> str:
+    order = ", ".join(report["order"])
+    known = report["experience"]
+    why = f"as {known:,} lessons had taught" if known else "at random, for nothing was known"
+    text = f"This run took the files in the order {order}: {why}."
+    if report["half_found_at"] is not None:
+        text += f" Half of the functions were found after {report['half_found_at']:.0%} of the work."
+    return text
 
 
 def _books(report: dict[str, Any]) -> str:
@@ -171,6 +187,11 @@ def _tables(report: dict[str, Any]) -> Iterator[Table]:
     )
     yield _table("Most imported modules", ("module", "files"), [(i["module"], i["files"]) for i in report["imports"]])
     yield _table("Work of each analyst", ("analyst", "files"), sorted(report["work"].items()))
+    yield _table(
+        "What the fleet learned",
+        ("size", "functions a second", "lessons"),
+        [(row["size"], round(row["functions_per_second"]), row["lessons"]) for row in report["learned"]],
+    )
 
 
 def _function(function: dict[str, Any] | None) -> str:

@@ -207,15 +207,19 @@ class Crew:
     def _scout(self, limit: int) -> None:
         jobs: list[Job] = []
         try:
-            if self._until_empty and not self._persist(lambda: any(self._queue.counts()[:4]), default=True):
-                self._stop()
-            else:
-                wait = _SHORT_WAIT_SECONDS if self._until_empty else _WAIT_SECONDS
-                jobs = self._claim(limit, uuid.uuid4().hex, wait)
+            jobs = self._claim(limit, uuid.uuid4().hex, 0.0 if self._until_empty else _WAIT_SECONDS)
+            if self._until_empty and not jobs:
+                jobs = self._claim_or_end(limit)
         finally:
             with self._turn:
                 self._is_scouting = False
             self._hand_out(jobs)
+
+    def _claim_or_end(self, limit: int) -> list[Job]:
+        """Nothing can be claimed now: end where nothing else is left, or wait for it."""
+        if not self._persist(lambda: self._queue.counts().open > 0, default=True):
+            self._stop()  # after which nothing is claimed
+        return self._claim(limit, uuid.uuid4().hex, _SHORT_WAIT_SECONDS)
 
     def _hand_out(self, jobs: list[Job], done: Job | None = None) -> None:
         with self._turn:

@@ -2,42 +2,55 @@
 
 Below the tree's own prefix, in one partition:
 
-    plan                        what is examined, which run is current, its state
-    runs                        how many runs there were
-    agents/<agent>              a heartbeat, gone a few seconds after the last one
-    run-0001/open/<lot>/<file>  still to do; removed in the step that stores the finding
-    run-0001/lease/<file>       somebody works on it; expires with a dead analyst, and the file is free again
-    run-0001/findings/<file>    what was found
-    run-0001/counters/<what>    sums over the findings, kept exact by the same step
-    run-0001/work/<agent>       files that this agent completed
-    run-0001/report             the reporter's tables
+    plan                       what is examined, which run is current, its state
+    runs                       how many runs there were
+    orders                     a Q-table: files of which size pay; kept from run to run
+    fleet/crew/agents/<agent>  a member, gone a few seconds after its last heartbeat
+    session/journal/           what the agents say about their work, the newest of it
+    run-0001/files             a queue: what is still to do; a dead analyst's file returns when its lease ends
+    run-0001/findings/<file>   what was found; stored in the step that takes the file off the queue
+    run-0001/counters/<what>   sums over the findings, kept exact by the same step
+    run-0001/work/<agent>      files that this agent completed
+    run-0001/report            the reporter's tables
+
+Queues and Q-tables are no entries and do not expire. An empty queue leaves nothing; that of a run which was never
+finished goes when the next run of the tree is planned.
 
 Nothing but the public surface of `Memory` is used, and no agent knows of another one but from here.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from agentmem.errors import VersionConflict
-from agentmem.operations import Check, Delete, Increment, Put
+from agentmem.demo.orders import size_of
+from agentmem.errors import LeaseLost, OutcomeUnknown, Unavailable, VersionConflict
+from agentmem.operations import Ack, Enqueue, Increment, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from agentmem.coordination.member import Member
+    from agentmem.coordination.membership import MemberInfo
+    from agentmem.coordination.queue import Queue
     from agentmem.demo.sources import Source
     from agentmem.entries import Entry
+    from agentmem.jobs import Job
     from agentmem.memory import Memory
     from agentmem.transaction import Transaction
 
 #: Sums over the findings that the board keeps, beside the number of files.
 COUNTED: Final = ("lines", "functions", "classes", "complexity")
 
-#: Lots spread the analysts: two meet only where they look into the same one.
-_LOTS: Final = 128
-
 HEARTBEAT_SECONDS: Final = 3.0
+
+#: How much of the journal is kept.
+_JOURNAL: Final = 200
+
+#: While Python's parser is busy no other thread runs, those that extend leases included; twice what it needs.
+_PARSED_BYTES_PER_SECOND: Final = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,9 @@ class Plan:
         files: how many there are.
         state: `working` or `done`.
         skipped: what could not be listed.
+        order: which files come first, by their sizes.
+        experience: from how many lessons the order was learned; 0 for none, then it is at random.
+        largest_bytes: the size of the largest file.
     """
 
     run: int
@@ -57,6 +73,9 @@ class Plan:
     files: int
     state: str = "working"
     skipped: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    experience: int = 0
+    largest_bytes: int = 0
 
     @property
     def prefix(self) -> str:
@@ -67,16 +86,7 @@ class Plan:
     def of(cls, entry: Entry) -> Plan:
         """Read a plan from its entry."""
         value = entry.value
-        return cls(**{**value, "skipped": tuple(value["skipped"])})
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A file that an analyst may work on, and the version of its lease: the fencing token of the completion."""
-
-    open_key: str
-    name: str
-    lease_version: int
+        return cls(**{**value, "skipped": tuple(value["skipped"]), "order": tuple(value["order"])})
 
 
 class Board:
@@ -84,14 +94,21 @@ class Board:
 
     Args:
         memory: a handle whose keys are the board's alone, such as `memory.scoped("tree/")`.
-        retention_seconds: everything that the fleet leaves expires so long after it was written.
-        lease_seconds: how long an analyst may take for a small file before others may take it.
+        retention_seconds: every entry that the fleet leaves, but the number of runs, expires so long after it was
+            written.
+        lease_seconds: how long a dead analyst's file stays with it, or a little longer where there are large ones.
+
+    Attributes:
+        orders: what was learned; see `agentmem.demo.orders`.
     """
 
     def __init__(self, memory: Memory, *, retention_seconds: float, lease_seconds: float) -> None:
         self.memory = memory
         self.retention_seconds = retention_seconds
         self.lease_seconds = lease_seconds
+        self.orders = memory.qtable("orders", alpha=0.2)
+        self._fleet = memory.fleet("crew")
+        self._journal = memory.session("journal", ttl=retention_seconds, keep=_JOURNAL)
 
     def plan(self) -> Plan | None:
         """Return the standing plan."""
@@ -104,18 +121,18 @@ class Board:
         Returns:
             Whether it was written; False when the standing plan is no longer the one that it `replaces`.
         """
-        ttl = self.retention_seconds
-        lots = max(1, min(_LOTS, len(sources) // 8))
         head = Put(
             "plan",
             asdict(plan),
-            ttl=ttl,
+            ttl=self.retention_seconds,
             if_absent=replaces is None,
             if_version=None if replaces is None else replaces.version,
         )
+        # Any number of attempts: however often a file's analysts are killed, some day it is examined.
         work = [
-            Put(f"{plan.prefix}open/{index % lots:03d}/{source.name}", {"size_bytes": source.size_bytes}, ttl=ttl)
-            for index, source in enumerate(sources)
+            Enqueue(_queue(plan), source._asdict(), priority=-plan.order.index(size), max_attempts=None)
+            for source in sources
+            for size in [size_of(source.size_bytes)]
         ]
         try:
             self.memory.apply([head, *work])
@@ -123,34 +140,17 @@ class Board:
             return False
         return True
 
-    def lots(self, plan: Plan) -> list[str]:
-        """The prefixes under which there is open work; none when every file is done."""
-        return self.memory.children(f"{plan.prefix}open/")
+    def queue(self, plan: Plan) -> Queue:
+        """The files that are still to do; each job's value is a Source."""
+        return self.memory.queue(
+            _queue(plan), lease=self.lease_seconds + plan.largest_bytes / _PARSED_BYTES_PER_SECOND, max_attempts=None
+        )
 
-    def open_work(self, plan: Plan, lot: str) -> list[Entry]:
-        """Open files of a lot that nobody holds right now."""
-        entries = list(self.memory.items(lot))
-        leases = self.memory.get_many([_lease_key(plan, _name(entry.key)) for entry in entries])
-        return [entry for entry in entries if _lease_key(plan, _name(entry.key)) not in leases]
+    def complete(self, plan: Plan, job: Job, finding: dict[str, Any], metadata: dict[str, Any]) -> bool:
+        """Store a finding, end the job and count it, all in one step.
 
-    def claim(self, plan: Plan, work: Entry, agent: str) -> Claim | None:
-        """Take a file, unless somebody holds it or it was done meanwhile: both are decided in one step."""
-        name = _name(work.key)
-        # A file may take longer the larger it is; ten seconds for each megabyte is ample on a busy machine.
-        seconds = self.lease_seconds + work.value["size_bytes"] / 100_000
-        lease = Put(_lease_key(plan, name), {"agent": agent}, ttl=seconds, if_absent=True)
-        try:
-            _, result = self.memory.apply([Check(work.key, work.version), lease])
-        except VersionConflict:
-            return None
-        assert result.entry is not None  # noqa: S101  # a Put always has one
-        return Claim(work.key, name, result.entry.version)
-
-    def complete(self, plan: Plan, claim: Claim, finding: dict[str, Any], metadata: dict[str, Any]) -> bool:
-        """Store a finding, take the file off the open work and count it, all in one step.
-
-        The deletion of the lease under its version guards the rest: an analyst that was too slow, or a batch that is
-        sent again because its first outcome is unknown, changes nothing.
+        The ack guards the rest: an analyst that was too slow, or a batch that is sent again because its first outcome
+        is unknown, changes nothing.
 
         Returns:
             Whether this call did it.
@@ -160,24 +160,47 @@ class Board:
         try:
             self.memory.apply(
                 [
-                    Delete(_lease_key(plan, claim.name), if_version=claim.lease_version),
-                    Delete(claim.open_key),
-                    Put(f"{prefix}findings/{claim.name}", finding, ttl=ttl, metadata=metadata),
+                    Ack(job),
+                    Put(f"{prefix}findings/{job.value['name']}", finding, ttl=ttl, metadata=metadata),
                     *(Increment(f"{prefix}counters/{name}", by, ttl=ttl) for name, by in sums.items()),
                     Increment(f"{prefix}work/{metadata['agent']}", ttl=ttl),
                 ]
             )
-        except VersionConflict:
+        except LeaseLost:
             return False
         return True
 
-    def heartbeat(self, agent: str, role: str, doing: str) -> None:
-        """Say that an agent lives, and what it does."""
-        self.memory.put(f"agents/{agent}", {"role": role, "doing": doing}, ttl=HEARTBEAT_SECONDS)
+    def drop_runs_before(self, plan: Plan) -> None:
+        """Remove what older runs left: who works on them loses the leases, and completes nothing any more."""
+        for name in self.memory.queues("run-"):
+            if _run(name) < plan.run:
+                self.memory.queue(name).purge()
+        for prefix in self.memory.children("run-"):
+            if _run(prefix) < plan.run:
+                self.memory.delete_matching(f"{prefix}*")
 
-    def alive(self) -> dict[str, Any]:
+    def join(self, agent: str, role: str, *, beat: bool = False) -> Member:
+        """Take a place in the fleet; with `beat` a thread keeps it."""
+        return self._fleet.register(agent, role=role, ttl=HEARTBEAT_SECONDS, beat=beat)
+
+    def alive(self) -> dict[str, MemberInfo]:
         """The agents whose heartbeat has not expired, of all processes."""
-        return {entry.key.removeprefix("agents/"): entry.value for entry in self.memory.items("agents/")}
+        return self._fleet.alive()
+
+    def say(self, agent: str, what: str, *, once: str | None = None) -> None:
+        """Add a line to the journal; not where the store is away for a moment, for news can be missed.
+
+        Args:
+            agent: who says it.
+            what: for people.
+            once: a name for the event, where several agents see the same one.
+        """
+        with suppress(Unavailable, OutcomeUnknown):
+            self._journal.append({"agent": agent, "what": what}, request_id=once)
+
+    def journal(self, limit: int) -> list[dict[str, Any]]:
+        """The newest lines of the journal, oldest first."""
+        return [message.value for message in self._journal.messages(limit=limit)]
 
     def counters(self, plan: Plan) -> dict[str, int]:
         """The shared counters, in one consistent view."""
@@ -212,9 +235,17 @@ class Board:
         return report
 
 
-def _lease_key(plan: Plan, name: str) -> str:
-    return f"{plan.prefix}lease/{name}"
+def beat(member: Member, doing: str) -> None:
+    """Say what an agent does; one that was silent for too long, stopped perhaps, takes its place again."""
+    try:
+        member.heartbeat(doing)
+    except LeaseLost:
+        member.join()
 
 
-def _name(open_key: str) -> str:
-    return open_key.split("/", 3)[3]
+def _queue(plan: Plan) -> str:
+    return f"{plan.prefix}files"
+
+
+def _run(name: str) -> int:
+    return int(name.removeprefix("run-").partition("/")[0])

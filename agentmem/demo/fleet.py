@@ -7,24 +7,33 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.demo import reporter
 from agentmem.demo.analyst import Analyst
-from agentmem.demo.board import Board, Plan
-from agentmem.demo.sources import list_sources, tree_name
+from agentmem.demo.board import Board, Plan, beat
+from agentmem.demo.orders import choose_order, learned
+from agentmem.demo.sources import Listing, list_sources, tree_name
 from agentmem.errors import AgentMemError, OutcomeUnknown, Unavailable
 
 if TYPE_CHECKING:
+    from agentmem.coordination.member import Member
+    from agentmem.coordination.membership import MemberInfo
+    from agentmem.jobs import Job
     from agentmem.memory import Memory
 
 RETENTION_SECONDS: Final = timedelta(days=7).total_seconds()
 _PROGRESS_SECONDS: Final = 0.2
+
+#: How long a store may give no answer before the fleet gives up.
+PATIENCE_SECONDS: Final = 60.0
+
+#: How long an analyst has for the file in its hands when the fleet is to stop.
+_GRACE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Progress:
 
     plan: Plan
     counters: dict[str, int]
-    alive: dict[str, Any]
+    alive: dict[str, MemberInfo]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,77 +127,140 @@ def make_plan(board: Board, root: Path, *, limit: int | None = None, fresh: bool
         return Plan.of(standing)
     listing = list_sources(root, limit)
     while True:
-        number = board.memory.increment("runs")
-        plan = Plan(int(number), str(root.resolve()), len(listing.sources), skipped=tuple(listing.skipped))
+        plan = _draw_up(board, root, listing)
         if board.publish(plan, listing.sources, replaces=standing):
-            if standing is not None:
-                # The old run's agents lose their leases with it, so they can no longer complete anything.
-                board.memory.delete_matching(f"{Plan.of(standing).prefix}*")
+            board.drop_runs_before(plan)
+            board.say("planner", f"planned run {plan.run}: {plan.files:,} files, the {plan.order[0]} ones first")
             return plan
         before, standing = standing, board.memory.entry("plan")
         if standing is not None and (before is None or Plan.of(standing).run != Plan.of(before).run):
             return Plan.of(standing)
 
 
+def _draw_up(board: Board, root: Path, listing: Listing) -> Plan:
+    return Plan(
+        int(board.memory.increment("runs")),
+        str(root.resolve()),
+        len(listing.sources),
+        skipped=tuple(listing.skipped),
+        order=choose_order(board.orders),
+        experience=sum(row["lessons"] for row in learned(board.orders)),
+        largest_bytes=max((source.size_bytes for source in listing.sources), default=0),
+    )
+
+
+class Crew:
+    """The analysts of this process. Each is one agent, so it has one file at a time, whichever thread works."""
+
+    def __init__(self, board: Board, plan: Plan, analysts: list[Analyst]) -> None:
+        self._queue = board.queue(plan)
+        self._threads = len(analysts)
+        self._idle = list(analysts)
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="analysts")
+        self._failures: list[BaseException] = []
+
+    def start(self) -> None:
+        """Work in threads until every file of the run is done, by whomever, or until told to stop."""
+        self._thread.start()
+
+    def has_ended(self, wait_seconds: float) -> bool:
+        """Wait so long at the most for the end."""
+        # Not a join with a time-out: interrupted there, CPython 3.11 takes the thread for ended (python/cpython#90882)
+        # and whoever then joins it for good goes on while it still works.
+        return self._ended.wait(wait_seconds)
+
+    def stop(self) -> None:
+        """Let each analyst finish its file."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def raise_failure(self) -> None:
+        """Raise what ended the work, if anything went wrong."""
+        if self._failures:
+            raise self._failures[0]
+
+    def _work(self) -> None:
+        try:
+            self._queue.work(
+                self._examine,
+                threads=self._threads,
+                stop=self._stop,
+                until_empty=True,
+                backoff=0.2,
+                longest_backoff=2.0,
+                grace=_GRACE_SECONDS,
+            )
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._failures.append(error)
+        finally:
+            self._ended.set()
+
+    def _examine(self, job: Job) -> None:
+        """As `Analyst.examine`, by one who is idle; there are as many of them as threads."""
+        analyst = self._idle.pop()
+        try:
+            analyst.examine(job)
+        except BaseException as error:
+            # A store that is away is the worker's business, which waits for it and tries the file again.
+            if not (isinstance(error, OutcomeUnknown) or (isinstance(error, Unavailable) and error.retryable)):
+                self._failures.append(error)
+                self._stop.set()
+            raise
+        finally:
+            self._idle.append(analyst)
+
+
 def _work(board: Board, plan: Plan, root: Path, analysts: int, on_progress: Callable[[Progress], None] | None) -> None:
-    stop = threading.Event()
     process = secrets.token_hex(2)
-    crew = [Analyst(board, plan, root, f"analyst-{number}-{process}", stop) for number in range(1, analysts + 1)]
-    failures: list[BaseException] = []
-
-    ended: SimpleQueue[Analyst] = SimpleQueue()
-
-    def live(analyst: Analyst) -> None:
+    with _quiet_parser(), ExitStack() as leaving:
+        member = board.join(f"reporter-{process}", "reporter")
+        leaving.callback(_leave, member)
+        team = []
+        for number in range(1, analysts + 1):
+            team.append(Analyst(board, plan, root, f"analyst-{number}-{process}"))
+            leaving.callback(team[-1].leave)
+        board.say(member.agent, f"began with {analysts} analysts at file {board.counters(plan)['files']:,}")
+        crew = Crew(board, plan, team)
         try:
-            analyst.run()
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
-            failures.append(error)
-            stop.set()
+            crew.start()
+            _watch(board, plan, member, on_progress, crew)
         finally:
-            ended.put(analyst)
+            crew.stop()
+        crew.raise_failure()
 
-    threads = [threading.Thread(target=live, args=(analyst,), name=analyst.name) for analyst in crew]
-    with _quiet_parser():
-        try:
-            for thread in threads:
-                thread.start()
-            _watch(board, plan, f"reporter-{process}", on_progress, ended=ended, analysts=analysts)
-        finally:
-            stop.set()
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
-    if failures:
-        raise failures[0]
+
+def _leave(member: Member) -> None:
+    with suppress(Unavailable, OutcomeUnknown):
+        member.leave()
 
 
 def _watch(
-    board: Board,
-    plan: Plan,
-    name: str,
-    on_progress: Callable[[Progress], None] | None,
-    *,
-    ended: SimpleQueue[Analyst],
-    analysts: int,
+    board: Board, plan: Plan, member: Member, on_progress: Callable[[Progress], None] | None, crew: Crew
 ) -> None:
-    """The reporter while the others work: a heartbeat of its own, and the state of things for people."""
-    while analysts:
+    """The reporter while the others work: its heartbeat, and the state of things for people."""
+    answered = time.monotonic()
+    while True:
         # A store that is away for a moment is the analysts' business: they wait for it, the display only stands still.
-        with suppress(Unavailable, OutcomeUnknown):
-            board.heartbeat(name, "reporter", "watching")
+        try:
+            beat(member, "watching")
             if on_progress is not None:
                 on_progress(Progress(plan, board.counters(plan), board.alive()))
-        # Not a join with a time-out: interrupted there, CPython 3.11 takes the thread for ended (python/cpython#90882)
-        # and whoever then joins it for good goes on while it still works.
-        with suppress(Empty):
-            ended.get(timeout=_PROGRESS_SECONDS)
-            analysts -= 1
+            answered = time.monotonic()
+        except (Unavailable, OutcomeUnknown):
+            if time.monotonic() - answered > PATIENCE_SECONDS:
+                raise
+        if crew.has_ended(_PROGRESS_SECONDS):
+            return
 
 
 def _finish(board: Board, plan: Plan) -> dict[str, Any]:
     standing = board.plan()
     if standing is None or standing.run != plan.run:
         raise RunReplaced(f"run {plan.run} of {plan.path} was replaced: run again to join the new one")
+    board.say("reporter", f"every file of run {plan.run} is done", once=f"run {plan.run} is done")
     report = reporter.report(board, plan)
     board.finish(plan, report)
     return report

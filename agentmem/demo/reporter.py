@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.demo.board import COUNTED
+from agentmem.demo.orders import learned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 #: Rows of each table.
 TOP: Final = 10
 
+#: Lines of the journal.
+_LINES: Final = 8
+
 #: Where a search for the largest begins; each next try is four times more modest.
 _THRESHOLDS: Final = (*(4**power for power in range(7, -1, -1)), 0)
 
@@ -25,9 +29,10 @@ def report(board: Board, plan: Plan) -> dict[str, Any]:
 
     Returns:
         A JSON object: `sums` over the findings, the shared `counters`, whether they are `exact`ly equal and agree
-        with the plan and the agents' own tallies, and the tables.
+        with the plan and the agents' own tallies, the tables, and what was learned.
     """
-    sums, imports = _sum_up(board.findings(plan))
+    findings = list(board.findings(plan))
+    sums, imports = _sum_up(findings)
     counters = board.counters(plan)
     broken = _find(board, plan, {"error": {"$ne": None}})
     work = board.work(plan)
@@ -45,10 +50,28 @@ def report(board: Board, plan: Plan) -> dict[str, Any]:
         "errors": [{"file": _file(e, plan), "error": e.value["error"]} for e in broken],
         "last": [{"file": _file(e, plan), "agent": e.metadata["agent"]} for e in _newest(board, plan)],
         "skipped": list(plan.skipped),
+        "order": list(plan.order),
+        "experience": plan.experience,
+        "half_found_at": _half_found_at(findings),
+        "learned": learned(board.orders),
+        "journal": board.journal(_LINES),
     }
 
 
-def _sum_up(findings: Iterator[Entry]) -> tuple[dict[str, int], Counter[str]]:
+def _half_found_at(findings: list[Entry]) -> float | None:
+    """After which share of the analysts' working time half of all functions were found: small in a good order."""
+    half = sum(entry.value["functions"] for entry in findings) / 2
+    total_ms = sum(float(entry.metadata["took_ms"]) for entry in findings)
+    spent_ms, found = 0.0, 0
+    for entry in sorted(findings, key=lambda entry: entry.created_at):
+        spent_ms += entry.metadata["took_ms"]
+        found += entry.value["functions"]
+        if found >= half > 0:
+            return round(spent_ms / total_ms, 3) if total_ms else None
+    return None
+
+
+def _sum_up(findings: list[Entry]) -> tuple[dict[str, int], Counter[str]]:
     sums = dict.fromkeys((*COUNTED, "files", "errors"), 0)
     imports: Counter[str] = Counter()
     for entry in findings:

@@ -83,7 +83,8 @@ def test_an_interrupted_run_ends_quietly_and_goes_on(sqlite_url: str, undisturbe
     assert stdout == ""
     assert "Traceback" not in stderr
     with agentmem.connect(sqlite_url, partition="demo") as memory:
-        assert memory.count("*/lease/*") == 0
+        (queue,) = memory.queues()
+        assert memory.queue(queue).counts().leased == 0
     assert finish(start(sqlite_url, "--limit", str(FILES)))["resumed_at"] >= 5
     assert findings(sqlite_url) == undisturbed
 
@@ -97,6 +98,8 @@ def run_for_people(url: str, *options: str) -> str:
 def test_the_tables_and_what_to_look_at(sqlite_url: str) -> None:
     text = run_for_people(sqlite_url)
     for expected in ("Most complex files", "Longest functions", "py_make_scanner", "analyst-1-", "The books agree"):
+        assert expected in text
+    for expected in ("What the fleet learned", "at random, for nothing was known", "reporter: every file of run 1"):
         assert expected in text
     again = run_for_people(sqlite_url)
     assert "finished already" in again

@@ -14,9 +14,10 @@ from agentmem.demo import Progress, RunReplaced, run_fleet
 from agentmem.demo.analysis import examine
 from agentmem.demo.analyst import Analyst
 from agentmem.demo.board import Board, Plan
-from agentmem.demo.fleet import make_plan
+from agentmem.demo.fleet import Crew, make_plan
 from agentmem.demo.sources import list_sources, to_path
-from agentmem.testing.support import eventually, run_threads
+from agentmem.jobs import Job
+from agentmem.testing.support import run_threads
 
 
 def findings(memory: agentmem.Memory) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def test_each_file_is_done_once_and_the_counters_are_the_sums(memory: agentmem.M
         **{name: sum(f[name] for f in found.values()) for name in ("lines", "functions", "classes", "complexity")},
     }
     assert sum(report["work"].values()) == 44
-    assert memory.count("*/open/*") == memory.count("*/lease/*") == 0
+    assert memory.queues() == [], "an empty queue leaves nothing"
 
 
 def test_the_report_lists_the_largest_first(memory: agentmem.Memory, tree: Path) -> None:
@@ -75,11 +76,38 @@ def test_a_fresh_run_is(memory: agentmem.Memory, tree: Path) -> None:
     assert findings(memory) == expected(tree)
 
 
+def test_a_second_run_begins_with_what_the_first_one_learned(memory: agentmem.Memory, tree: Path) -> None:
+    cold = run_fleet(memory, tree).report
+    assert (cold["experience"], [row["size"] for row in cold["learned"]]) == (0, ["tiny"])
+    assert 0 < cold["half_found_at"] <= 1
+    warm = run_fleet(memory, tree, fresh=True).report
+    assert warm["experience"] == cold["learned"][0]["lessons"] > 0
+    assert warm["learned"][0]["lessons"] > warm["experience"]
+
+
+def test_the_report_ends_with_what_the_agents_said(memory: agentmem.Memory, tree: Path) -> None:
+    said = [line["what"] for line in run_fleet(memory, tree).report["journal"]]
+    assert said[0].startswith("planned run 1: 44 files")
+    assert said[1:] == ["began with 4 analysts at file 0", "every file of run 1 is done"]
+
+
+def test_dropping_the_partition_leaves_nothing(memory: agentmem.Memory, tree: Path, board: Board, plan: Plan) -> None:
+    run_fleet(memory, tree)
+    assert (memory.queues(), len(memory.qtables())) == ([f"tree/{plan.prefix}files"], 1)
+    memory.drop_partition("demo")
+    assert (list(memory.items()), memory.queues(), memory.qtables()) == ([], [], [])
+
+
+def test_nobody_is_left_alive(memory: agentmem.Memory, tree: Path) -> None:
+    run_fleet(memory, tree)
+    assert memory.count("*/fleet/*") == 0
+
+
 def test_progress_shows_who_is_alive(memory: agentmem.Memory, tree: Path) -> None:
     shown: list[Progress] = []
     run_fleet(memory, tree, on_progress=shown.append)
     assert shown[0].plan.files == 44
-    seen = {name: agent["role"] for progress in shown for name, agent in progress.alive.items()}
+    seen = {name: agent.role for progress in shown for name, agent in progress.alive.items()}
     assert all(name.startswith(f"{role}-") for name, role in seen.items())
     roles = list(seen.values())
     assert (roles.count("reporter"), roles.count("analyst") <= 4) == (1, True)
@@ -118,9 +146,11 @@ def test_an_interrupt_stops_cleanly_and_loses_nothing(memory: agentmem.Memory, t
 
     with pytest.raises(KeyboardInterrupt):
         run_fleet(memory, tree, on_progress=interrupt)
-    assert [thread for thread in threading.enumerate() if thread.name.startswith("analyst-")] == []
-    assert memory.count("*/lease/*") == 0
-    assert memory.count("*/findings/*") + memory.count("*/open/*") == 44
+    names = {thread.name for thread in threading.enumerate()}
+    assert not any(name == "analysts" or name.startswith("agentmem-worker") for name in names)
+    left = sum((memory.queue(name).counts() for name in memory.queues()), ())
+    assert left[3:] in ((), (0, 0)), "nothing is leased, nothing is dead"
+    assert memory.count("*/findings/*") + sum(left) == 44
     assert run_fleet(memory, tree).report["exact"]
     assert findings(memory) == expected(tree)
 
@@ -132,20 +162,31 @@ class Faulty(Board):
         super().__init__(board.memory, retention_seconds=3600, lease_seconds=0.3)
         self.calls = 0
 
-    def complete(self, plan: Plan, claim: Any, finding: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    def complete(self, plan: Plan, job: Job, finding: dict[str, Any], metadata: dict[str, Any]) -> bool:
         self.calls += 1
         if self.calls % 3 == 0:
             raise Unavailable("not now")
-        done = super().complete(plan, claim, finding, metadata)
+        done = super().complete(plan, job, finding, metadata)
         if self.calls % 3 == 1:
             raise OutcomeUnknown("no reply")
         return done
 
 
+def work(board: Board, plan: Plan, tree: Path, *names: str) -> None:
+    """Let analysts of these names work until everything is done."""
+    analysts = [Analyst(board, plan, tree, name) for name in names]
+    crew = Crew(board, plan, analysts)
+    crew.start()
+    assert crew.has_ended(30)
+    crew.stop()
+    for analyst in analysts:
+        analyst.leave()
+    crew.raise_failure()
+
+
 def test_an_analyst_bears_a_shaky_store(board: Board, plan: Plan, tree: Path) -> None:
     faulty = Faulty(board)
-    analysts = [Analyst(faulty, plan, tree, f"analyst-{n}", threading.Event()) for n in range(2)]
-    run_threads(2, lambda index: analysts[index].run())
+    work(faulty, plan, tree, "analyst-1", "analyst-2")
     assert faulty.calls > 44
     assert board.counters(plan)["files"] == 44
     assert sum(board.work(plan).values()) == 44
@@ -154,12 +195,25 @@ def test_an_analyst_bears_a_shaky_store(board: Board, plan: Plan, tree: Path) ->
 
 def test_an_analyst_gives_up_on_a_store_that_will_not_come_back(board: Board, plan: Plan, tree: Path) -> None:
     class Gone(Board):
-        def lots(self, plan: Plan) -> list[str]:
+        def complete(self, *args: Any) -> bool:
             raise Unavailable("wrong address", retryable=False)
 
     gone = Gone(board.memory, retention_seconds=3600, lease_seconds=5)
     with pytest.raises(Unavailable, match="wrong address"):
-        Analyst(gone, plan, tree, "analyst-1", threading.Event()).run()
+        work(gone, plan, tree, "analyst-1")
+
+
+def test_the_fleet_gives_up_on_a_store_that_is_away_for_too_long(
+    memory: agentmem.Memory, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise Unavailable("not now")
+
+    monkeypatch.setattr("agentmem.demo.fleet.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("agentmem.demo.fleet.beat", away)
+    monkeypatch.setattr(Board, "complete", away)
+    with pytest.raises(Unavailable, match="not now"):
+        run_fleet(memory, tree)
 
 
 def test_an_analyst_that_fails_stops_the_fleet(
@@ -186,17 +240,10 @@ def test_a_run_that_another_process_replaced_says_so(memory: agentmem.Memory, tr
         run_fleet(memory, tree, on_progress=replace_run)
 
 
-@pytest.fixture
-def dead_analyst(board: Board, plan: Plan) -> str:
-    """The name of a file whose analyst died right after its claim."""
-    quick = Board(board.memory, retention_seconds=3600, lease_seconds=0.3)
-    claim = quick.claim(plan, quick.open_work(plan, quick.lots(plan)[0])[0], "dead")
-    assert claim is not None
-    return claim.name
-
-
-def test_the_file_of_a_dead_analyst_returns(board: Board, plan: Plan, tree: Path, dead_analyst: str) -> None:
-    Analyst(board, plan, tree, "heir", threading.Event()).run()
-    assert dead_analyst in {entry.key.split("/findings/")[1] for entry in board.findings(plan)}
+def test_the_file_of_a_dead_analyst_returns(board: Board, plan: Plan, tree: Path) -> None:
+    (lost,) = board.queue(plan).claim(lease=0.3)
+    work(board, plan, tree, "heir")
+    assert lost.value["name"] in {entry.key.split("/findings/")[1] for entry in board.findings(plan)}
     assert board.work(plan) == {"heir": 44}
-    eventually(lambda: not board.lots(plan))
+    assert board.journal(1)[0]["what"].startswith(f"took over {lost.value['name']}")
+    assert not any(board.queue(plan).counts())
