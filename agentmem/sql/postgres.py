@@ -23,6 +23,7 @@ from agentmem.sql.connections import JOINED, Link
 from agentmem.sql.dialect import Dialect, Row
 from agentmem.sql.naming import DEFAULT, Naming, apply_to
 from agentmem.sql.options import AUTO
+from agentmem.sql.postgres_arrays import text_array
 from agentmem.sql.postgres_batches import WORDS, Batches, record
 from agentmem.sql.postgres_cursors import cursor_of, moment_of
 from agentmem.sql.postgres_errors import translate
@@ -131,9 +132,9 @@ class PostgresDialect(Dialect):
         """The server has its own clock."""
         return values
 
-    def keys(self, keys: Sequence[str]) -> list[str]:
+    def keys(self, keys: Sequence[str]) -> str:
         """A text array."""
-        return list(keys)
+        return text_array(keys)
 
     def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
         """Membership in an array."""
@@ -208,7 +209,7 @@ class PostgresDialect(Dialect):
     def server(self, link: Link) -> tuple[str, dict[str, Any]]:
         """Sizes, settings that bear on durability, and connections."""
         row = link.cursor.execute(self._batches.server).fetchone()
-        fields = ("database_bytes", "table_bytes", "index_bytes", "connections", "max_connections")
+        fields = ("database_bytes", "table_bytes", "index_bytes", "queue_bytes", "connections", "max_connections")
         settings = ("fsync", "synchronous_commit", "timezone", "server_encoding")
         return row[0], dict(zip((*fields, *settings), row[1:], strict=True))
 

@@ -16,10 +16,10 @@ from agentmem.commands import (
     plain_puts,
 )
 from agentmem.entries import Record
-from agentmem.moments import expiry
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
 from agentmem.sql.connections import JOINED, Words
+from agentmem.sql.postgres_arrays import moment_array, text_array
 from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, unix_us
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 # only add failures.
 WORDS = Words("BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK")
 _record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-STAGE_FROM = 1_000
-"""From this many puts on, COPY into a temporary table pays for creating it."""
+STAGE_FROM = 32 * 1024 * 1024
+"""From so many characters of bodies on, they come by COPY into a temporary table: a parameter ends at 1 GB."""
 
 
 class Batches:
@@ -94,14 +94,14 @@ class Batches:
     def _apply_puts(self, link: Link, partition: str, puts: Sequence[PutCommand]) -> list[Outcome] | None:
         ttl = puts[0].ttl
         # A host's transaction may be longer than the temporary table should live.
-        if len(puts) < STAGE_FROM or link.words is JOINED:
+        if link.words is JOINED or sum(len(command.body) for command in puts) < STAGE_FROM:
             parameters = {
                 "partition": partition,
                 "ttl": ttl,
                 "in_transaction": link.words is JOINED,
-                "keys": [command.key for command in puts],
-                "bodies": [command.body for command in puts],
-                "metadatas": [command.metadata for command in puts],
+                "keys": text_array(command.key for command in puts),
+                "bodies": text_array(command.body for command in puts),
+                "metadatas": text_array(command.metadata for command in puts),
             }
             link.uncertain = True
             rows = link.cursor.execute(self._put_many, parameters).fetchall()
@@ -150,11 +150,11 @@ class Batches:
         with link.raw.pipeline():
             execute(link.words.begin)
             if created:
-                execute(self._placeholders, {"partition": partition, "keys": created})
+                execute(self._placeholders, {"partition": partition, "keys": text_array(created)})
             else:
                 # Rows first and the table's lock later would be the order of drop_partition reversed: a deadlock.
                 execute(self._lock_table)
-            rows = cursor_of(link.raw).execute(self._lock[bodies], {"partition": partition, "keys": keys})
+            rows = cursor_of(link.raw).execute(self._lock[bodies], {"partition": partition, "keys": text_array(keys)})
             policy = cursor_of(link.raw).execute(self._policy, {"partition": partition})
         return {row[0]: record(row) for row in rows.fetchall()}, created, policy.fetchall()
 
@@ -171,7 +171,7 @@ class Batches:
             if result.puts:
                 execute(self._store, {"partition": partition, **_arrays(result.puts)})
             if gone:
-                execute(self._delete, {"partition": partition, "keys": gone})
+                execute(self._delete, {"partition": partition, "keys": text_array(gone)})
             if result.lost_version:
                 execute(self._raise_floor, {"partition": partition, "version": result.lost_version})
             execute(link.words.commit)
@@ -241,9 +241,14 @@ def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:
     return Outcome(None, restamped(record((key, command.body, *columns, command.metadata)), stamps))
 
 
-def _arrays(records: Sequence[Record]) -> dict[str, list[Any]]:
-    names = ("keys", "bodies", "versions", "created", "updated", "expires", "metadatas")
-    arrays = dict(zip(names, map(list, zip(*records, strict=True)), strict=True))
-    for name in ("created", "updated", "expires"):
-        arrays[name] = list(map(expiry, arrays[name]))
-    return arrays
+def _arrays(records: Sequence[Record]) -> dict[str, Any]:
+    keys, bodies, versions, created, updated, expires, metadatas = zip(*records, strict=True)
+    return {
+        "keys": text_array(keys),
+        "bodies": text_array(bodies),
+        "versions": list(versions),
+        "created": moment_array(created),
+        "updated": moment_array(updated),
+        "expires": moment_array(expires),
+        "metadatas": text_array(metadatas),
+    }
