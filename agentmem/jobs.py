@@ -76,12 +76,20 @@ class QueueItem:
     _value: Any
 
     def __init__(self, queue: str, item: Item, decode: Callable[[str, str], Any]) -> None:
-        for name in ("id", "state", "priority", "group", "dedup_key", "attempts", *_TIMES, "error"):
-            self._set(name, getattr(item, name))
-        self._set("queue", queue)
-        self._set("max_attempts", item.max_attempts or None)
-        self._set("_body", item.body)
-        self._set("_decode", decode)
+        put = object.__setattr__
+        put(self, "id", item.id)
+        put(self, "state", item.state)
+        put(self, "priority", item.priority)
+        put(self, "group", item.group)
+        put(self, "dedup_key", item.dedup_key)
+        put(self, "attempts", item.attempts)
+        put(self, "enqueued_at", item.enqueued_at)
+        put(self, "available_at", item.available_at)
+        put(self, "error", item.error)
+        put(self, "queue", queue)
+        put(self, "max_attempts", item.max_attempts or None)
+        put(self, "_body", item.body)
+        put(self, "_decode", decode)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -105,9 +113,6 @@ class QueueItem:
     def __repr__(self) -> str:
         body = self._body if len(self._body) <= 60 else self._body[:57] + "..."
         return f"{type(self).__name__}({self.queue!r}, id={self.id}, {body}, attempts={self.attempts})"
-
-
-_TIMES = ("enqueued_at", "available_at")
 
 
 class Settling(Protocol):
@@ -158,12 +163,13 @@ class Job(QueueItem):
         settling: Settling,
     ) -> None:
         super().__init__(queue, item, decode)
-        self._set("fence", item.fence)
-        self._set("leased_until", item.leased_until)
-        self._set("is_settled", False)
-        self._set("_is_lost", False)
-        self._set("_place", place)
-        self._set("_settling", settling)
+        put = object.__setattr__
+        put(self, "fence", item.fence)
+        put(self, "leased_until", item.leased_until)
+        put(self, "is_settled", False)
+        put(self, "_is_lost", False)
+        put(self, "_place", place)
+        put(self, "_settling", settling)
 
     @property
     def is_lost(self) -> bool:

@@ -213,10 +213,11 @@ def purge(names: Mapping[str, str], limit: int) -> str:
 
 def server(names: Mapping[str, str]) -> str:
     """What Stats.server tells."""
-    entries = names["entries"].replace("'", "''")
+    entries, queues = (names[table].replace("'", "''") for table in ("entries", "queue_items"))
     return (
         "SELECT current_setting('server_version'), pg_database_size(current_database()), "
         f"pg_table_size('{entries}'::regclass), pg_indexes_size('{entries}'::regclass), "
+        f"pg_total_relation_size('{queues}'::regclass), "
         "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()), "
         "current_setting('max_connections')::int, current_setting('fsync'), current_setting('synchronous_commit'), "
         "current_setting('TimeZone'), current_setting('server_encoding')"

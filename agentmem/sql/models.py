@@ -22,6 +22,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    __version__,
     inspect,
     literal,
 )
@@ -52,6 +53,11 @@ from agentmem.sql.types import (
 from agentmem.ttl import TTL, to_milliseconds
 
 DEFAULT_PARTITION = "default"
+
+if __version__.startswith("2.0."):
+    # A table's storage parameters are known to SQLAlchemy since 2.1. Before, create_all leaves them out; our migrations
+    # set them by themselves.
+    Table.argument_for("postgresql", "with", None)
 
 metadata = MetaData(
     naming_convention={
@@ -306,5 +312,5 @@ class QueueItem(Base):
             where="group_key IS NOT NULL AND state < 3", unique=True,
         ),
         # An extended lease changes what no index holds, and the next version of a row finds room on its page (HOT).
-        {"postgresql_with": {"fillfactor": 70}, "sqlite_autoincrement": True},
+        {"postgresql_with": {"fillfactor": 60}, "sqlite_autoincrement": True},
     )  # fmt: skip

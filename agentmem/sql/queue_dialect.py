@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -146,7 +146,7 @@ class QueueDialect(ABC):
     def peek(self, link: Link, partition: str, queue: str, limit: int, *, dead: bool) -> list[Item]:
         """As QueueStore, as of the last look at the clock."""
         statement = self._dead if dead else self._peek
-        return [self.item(row) for row in self._rows(link, statement, partition=partition, queue=queue, limit=limit)]
+        return self.items(self._rows(link, statement, partition=partition, queue=queue, limit=limit))
 
     def counts(self, link: Link, partition: str, queue: str) -> Counts:
         """As QueueStore, as of the last look at the clock; one statement."""
@@ -174,27 +174,56 @@ class QueueDialect(ABC):
         orphans = self._rows(link, self._orphans)
         return found + [Problem("orphan", partition, queue, complaint) for _, partition, queue, complaint in orphans]
 
-    def item(self, row: Sequence[Any]) -> Item:
-        """An Item of COLUMNS."""
-        number, body, rank, dedup, group, most, attempts, fence, state, enqueued, available, until, error = row
-        return Item(
-            number,
-            body,
-            -rank,
-            dedup,
-            group,
-            most,
-            attempts,
-            fence,
-            STATES[state],
-            self.moment(enqueued),
-            self.moment(available),
-            None if until is None else self.moment(until),
-            error,
-        )
+    def items(self, rows: Sequence[Sequence[Any]]) -> list[Item]:
+        """Items of rows of COLUMNS."""
+        moment = _Moments(self.moment).__getitem__
+        return [
+            Item(
+                number,
+                body,
+                -rank,
+                dedup,
+                group,
+                most,
+                attempts,
+                fence,
+                STATES[state],
+                moment(enqueued),
+                moment(available),
+                None if until is None else moment(until),
+                error,
+            )
+            for (
+                number,
+                body,
+                rank,
+                dedup,
+                group,
+                most,
+                attempts,
+                fence,
+                state,
+                enqueued,
+                available,
+                until,
+                error,
+            ) in rows
+        ]
 
     def _rows(self, link: Link, statement: str, **parameters: Any) -> Any:
         return link.cursor.execute(statement, self.parameters(**parameters)).fetchall()
+
+
+class _Moments(dict[Any, datetime]):
+    """Stored timestamps as datetimes, each made once: what was put or claimed together shares its own."""
+
+    def __init__(self, make: Callable[[Any], datetime]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, stored: Any) -> datetime:
+        made = self[stored] = self._make(stored)
+        return made
 
 
 def of_partition(names: Mapping[str, str], parameter: str) -> list[str]:

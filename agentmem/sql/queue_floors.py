@@ -25,19 +25,23 @@ Place = tuple[str, str]
 
 
 class Floor(NamedTuple):
-    """What a claim leaves out.
+    """What a claim looks at: segments in the order of (rank, id). None everywhere is all of it.
 
     Attributes:
-        ranks: ascending; of each of them nothing up to the id at the same place in `ids` is looked at.
+        ranks: each segment lies beyond one of these, and of that rank beyond the id at the same place in `ids`,
+        ids: in ascending order.
+        ends: each segment ends before one of these ranks.
         recent_ms: what was due before so many milliseconds ago is not looked at.
     """
 
-    ranks: list[int]
-    ids: list[int]
-    recent_ms: int | None
+    ranks: list[int] | None = None
+    ids: list[int] | None = None
+    ends: list[int] | None = None
+    recent_ms: int | None = None
 
 
-NOTHING: Final = Floor([], [], None)
+EVERYTHING: Final = Floor()
+_LOWEST, _BEYOND = -(2**15), 2**15 - 1
 
 
 class _Known:
@@ -59,10 +63,14 @@ class Floors:
         known = self._known.get(place)
         now = time.monotonic()
         if known is None or now >= known.until:
-            return NOTHING
+            return EVERYTHING
         ranks = sorted(known.highest)
-        recent_ms = int((now - known.since) * 1000) + 1_000
-        return Floor(ranks, [known.highest[rank] for rank in ranks], recent_ms)
+        return Floor(
+            [_LOWEST, *ranks],
+            [0, *(known.highest[rank] for rank in ranks)],
+            [*ranks, _BEYOND],
+            int((now - known.since) * 1000) + 1_000,
+        )
 
     def learn(self, place: Place, items: Sequence[Item], visited: int, wanted: int) -> None:
         """Take note of what a claim gave, and of how many entries it read for that."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.errors import Unavailable
 from agentmem.queue_port import Exchanged, PutOutcome
 from agentmem.sql.connections import JOINED
+from agentmem.sql.postgres_arrays import text_array
 from agentmem.sql.postgres_cursors import cursor_of, moment_of
 from agentmem.sql.queue_dialect import (
     BLOCKED,
@@ -27,7 +29,7 @@ from agentmem.sql.queue_dialect import (
     QueueDialect,
     lease_lost,
 )
-from agentmem.sql.queue_floors import NOTHING, Floors
+from agentmem.sql.queue_floors import EVERYTHING, Floors
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
@@ -42,19 +44,32 @@ _MOST_CHANNELS: Final = 10_000
 
 _ITEM: Final = ", ".join("1" if column == "state" else f"c.{column}" for column in COLUMNS.split(", "))
 _SETTLE: Final = (
-    "{queue_items_settle}(:partition, :settle_queues, CAST(:ids AS bigint[]), CAST(:fences AS bigint[]), :verbs, "
-    "CAST(:settle_delays AS bigint[]), CAST(:errors AS text[]))"
+    "{queue_items_settle}(:partition, CAST(:settle_queues AS text[]), CAST(:ids AS bigint[]), "
+    "CAST(:fences AS bigint[]), CAST(:verbs AS text[]), CAST(:settle_delays AS bigint[]), CAST(:errors AS text[]))"
+)
+# Most settles, and most puts, of a step differ in little: what they share is sent once.
+_SETTLE_ALIKE: Final = (
+    "{queue_items_settle}(:partition, array_fill(CAST(:settle_queue AS text), ARRAY[:settles]), "
+    "CAST(:ids AS bigint[]), CAST(:fences AS bigint[]), array_fill(CAST(:verb AS text), ARRAY[:settles]), "
+    "array_fill(CAST(:settle_delay AS bigint), ARRAY[:settles]), array_fill(CAST(:error AS text), ARRAY[:settles]))"
 )
 _NO_SETTLE: Final = "(SELECT CAST(NULL AS bigint[]) AS lost, CAST(NULL AS timestamptz) AS moment)"
 _PUT: Final = (
-    "(SELECT {queue_items_put}(:partition, :put_queues, :bodies, CAST(:put_delays AS bigint[]), "
+    "(SELECT {queue_items_put}(:partition, CAST(:put_queues AS text[]), CAST(:bodies AS text[]), CAST(:put_delays AS bigint[]), "
     "CAST(:ranks AS smallint[]), CAST(:dedups AS text[]), CAST(:names AS text[]), CAST(:most AS bigint[]), "
     "CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
 )
+_PUT_ALIKE: Final = (
+    "(SELECT {queue_items_put}(:partition, array_fill(CAST(:put_queue AS text), ARRAY[:puts]), CAST(:bodies AS text[]), "
+    "array_fill(CAST(:put_delay AS bigint), ARRAY[:puts]), array_fill(CAST(:rank AS smallint), ARRAY[:puts]), NULL, "
+    "CASE WHEN CAST(:name AS text) IS NOT NULL THEN array_fill(CAST(:name AS text), ARRAY[:puts]) END, "
+    "array_fill(CAST(:most AS bigint), ARRAY[:puts]), CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
+)
 _NO_PUT: Final = "(SELECT CAST('{{}}' AS bigint[]) AS ids)"
 _CLAIM: Final = (
-    "{queue_items_claim}(:partition, :queue, :limit, :lease, :request, CAST(:floor_ranks AS smallint[]), "
-    "CAST(:floor_ids AS bigint[]), CAST(:recent AS bigint), s.lost IS NULL AND p.ids IS NOT NULL)"
+    "{queue_items_claim}(:partition, :queue, :limit, :lease, :request, CAST(:above AS smallint[]), "
+    "CAST(:floors AS bigint[]), CAST(:ends AS smallint[]), CAST(:recent AS bigint), "
+    "s.lost IS NULL AND p.ids IS NOT NULL)"
 )
 _NO_CLAIM: Final = "(SELECT CAST(NULL AS bigint) AS visited, CAST(NULL AS bigint) AS id)"
 # Most acks are of one item without a group: the function sees to all others.
@@ -66,11 +81,11 @@ _ACK_ONE: Final = (
     "CAST(ARRAY[0] AS bigint[]), CAST(ARRAY[NULL] AS text[])) s) END"
 )
 _PUT_ONE: Final = (
-    "INSERT INTO {queue_items} (partition, queue, body, rank, max_attempts, attempts, fence, state, enqueued_at, "
-    "available_at, due_at) SELECT p.name, :queue, :body, :rank, :most, 0, 0, CASE WHEN c.at < d.at THEN 2 ELSE 0 END, "
-    "c.at, d.at, CASE WHEN c.at < d.at THEN d.at END FROM {partitions} p CROSS JOIN LATERAL "
-    "(SELECT clock_timestamp() AS at WHERE p.name IS NOT NULL OFFSET 0) c CROSS JOIN LATERAL "
-    "(SELECT c.at + :delay * interval '1 millisecond' AS at OFFSET 0) d WHERE p.name = :partition "
+    "INSERT INTO {queue_items} (id, partition, queue, body, rank, max_attempts, attempts, fence, state, enqueued_at, "
+    "available_at, due_at) SELECT nextval('{queue_items_ids}'), p.name, :queue, :body, :rank, :most, 0, 0, "
+    "CASE WHEN c.at < d.at THEN 2 ELSE 0 END, c.at, d.at, CASE WHEN c.at < d.at THEN d.at END "
+    "FROM {partitions} p CROSS JOIN LATERAL (SELECT clock_timestamp() AS at WHERE p.name IS NOT NULL OFFSET 0) c "
+    "CROSS JOIN LATERAL (SELECT c.at + :delay * interval '1 millisecond' AS at OFFSET 0) d WHERE p.name = :partition "
     "RETURNING id, CASE WHEN CAST(:channel AS text) IS NOT NULL THEN CAST(pg_notify(:channel, '') AS text) END"
 )
 
@@ -93,7 +108,8 @@ class PostgresQueues(QueueDialect):
         attempt: Callable[[Link, Callable[[], Any]], Any],
         apply: Callable[[Link, str, Sequence[Command]], list[Outcome]],
     ) -> None:
-        super().__init__(names, style=r"%(\1)s")
+        ids = names["queue_items_id_seq"].replace("'", "''")
+        super().__init__({**names, "queue_items_ids": ids}, style=r"%(\1)s")
         self._attempt = attempt
         self._apply = apply
         self._floors = Floors()
@@ -101,8 +117,8 @@ class PostgresQueues(QueueDialect):
         self._places: dict[str, tuple[str, str]] = {}
         self._steps = {
             (settles, puts, claim): self._text(_step(settles, puts, claim))
-            for settles in (_NO_SETTLE, _SETTLE)
-            for puts in (_NO_PUT, _PUT)
+            for settles in (_NO_SETTLE, _SETTLE_ALIKE, _SETTLE)
+            for puts in (_NO_PUT, _PUT_ALIKE, _PUT)
             for claim in (_NO_CLAIM, _CLAIM)
         }
         self._ack_one = self._text(_ACK_ONE)
@@ -159,12 +175,7 @@ class PostgresQueues(QueueDialect):
 
     def _call(self, link: Link, partition: str, step: Exchange, begin: str | None = None) -> Exchanged:
         """All but the commands, by the functions; in the same round trip a transaction may be begun."""
-        statement = self._steps[
-            _SETTLE if step.settles else _NO_SETTLE,
-            _PUT if step.puts else _NO_PUT,
-            _NO_CLAIM if step.claim is None else _CLAIM,
-        ]
-        parameters = self._of_step(link, partition, step)
+        statement, parameters = self._of_step(link, partition, step)
         for _ in range(ATTEMPTS_TO_CREATE):
             rows = self._run(link, statement, parameters, begin)
             lost, moment, ids = rows[0][:3]
@@ -200,20 +211,22 @@ class PostgresQueues(QueueDialect):
                 return Exchanged([PutOutcome(rows[0][0], created=True)], [], []) if rows else None
         return None
 
-    def _of_step(self, link: Link, partition: str, step: Exchange) -> dict[str, Any]:
-        parameters: dict[str, Any] = {"partition": partition}
-        if step.settles:
-            parameters |= _of_settles(step.settles)
+    def _of_step(self, link: Link, partition: str, step: Exchange) -> tuple[str, dict[str, Any]]:
+        settles, parameters = _of_settles(step.settles)
+        puts, of_puts = _of_puts(step.puts)
+        parameters |= of_puts | {"partition": partition}
         if step.puts:
             queues = {put.queue for put in step.puts}
-            channels = [channel for queue in queues if (channel := self._bell.due(link, partition, queue))]
-            parameters |= _of_puts(step.puts) | {"channels": channels}
-        if step.claim is not None:
-            queue, limit, lease_ms, request_id = step.claim
-            floor = NOTHING if link.words is JOINED else self._floors.of((partition, queue))
-            parameters |= {"queue": queue, "limit": limit, "lease": lease_ms, "request": request_id}
-            parameters |= {"floor_ranks": floor.ranks, "floor_ids": floor.ids, "recent": floor.recent_ms}
-        return parameters
+            parameters["channels"] = [
+                channel for queue in queues if (channel := self._bell.due(link, partition, queue))
+            ]
+        if step.claim is None:
+            return self._steps[settles, puts, _NO_CLAIM], parameters
+        queue, limit, lease_ms, request_id = step.claim
+        floor = EVERYTHING if link.words is JOINED else self._floors.of((partition, queue))
+        parameters |= {"queue": queue, "limit": limit, "lease": lease_ms, "request": request_id}
+        parameters |= {"above": floor.ranks, "floors": floor.ids, "ends": floor.ends, "recent": floor.recent_ms}
+        return self._steps[settles, puts, _CLAIM], parameters
 
     def _run(self, link: Link, statement: str, parameters: dict[str, Any], begin: str | None = None) -> Any:
         if begin is not None:
@@ -229,7 +242,7 @@ class PostgresQueues(QueueDialect):
     def _done(
         self, partition: str, step: Exchange, moment: int | None, ids: Sequence[int], rows: Sequence[Any]
     ) -> Exchanged:
-        items = [self.item(row[4:]) for row in rows if row[4] is not None]
+        items = self.items([row[4:] for row in rows if row[4] is not None])
         ends: list[datetime] = []
         for settle in step.settles:
             if settle.verb == "extend" and moment is not None:
@@ -316,26 +329,40 @@ def _step(settles: str, puts: str, claim: str) -> str:
     )
 
 
-def _of_settles(settles: Sequence[Settle]) -> dict[str, Any]:
-    queues, ids, fences, verbs, delays, errors = map(list, zip(*settles, strict=True))
-    return {
-        "settle_queues": queues,
-        "ids": ids,
-        "fences": fences,
-        "verbs": verbs,
-        "settle_delays": delays,
-        "errors": errors,
-    }
+def _of_settles(settles: Sequence[Settle]) -> tuple[str, dict[str, Any]]:
+    """The part of the statement, and its parameters."""
+    if not settles:
+        return _NO_SETTLE, {}
+    # Rows are locked in this order.
+    in_order = sorted(settles, key=attrgetter("id"))
+    queues, ids, fences, verbs, delays, errors = map(list, zip(*in_order, strict=True))
+    parameters: dict[str, Any] = {"ids": _number_array(ids), "fences": _number_array(fences)}
+    shared = {(each.queue, *each[3:]) for each in settles}
+    if len(shared) > 1:
+        parameters |= {"settle_queues": text_array(queues), "verbs": text_array(verbs)}
+        return _SETTLE, parameters | {"settle_delays": _number_array(delays), "errors": text_array(errors)}
+    names = ("settle_queue", "verb", "settle_delay", "error")
+    return _SETTLE_ALIKE, parameters | dict(zip(names, *shared, strict=True)) | {"settles": len(settles)}
 
 
-def _of_puts(puts: Sequence[Put]) -> dict[str, Any]:
+def _of_puts(puts: Sequence[Put]) -> tuple[str, dict[str, Any]]:
+    """The part of the statement, and its parameters."""
+    if not puts:
+        return _NO_PUT, {}
     bodies, delays, priorities, dedups, groups, most = map(list, zip(*(put.item for put in puts), strict=True))
-    return {
-        "put_queues": [put.queue for put in puts],
-        "bodies": bodies,
-        "put_delays": delays,
-        "ranks": [-priority for priority in priorities],
-        "dedups": dedups if any(key is not None for key in dedups) else None,
-        "names": groups if any(name is not None for name in groups) else None,
-        "most": most,
+    parameters: dict[str, Any] = {"bodies": text_array(bodies)}
+    if len({(put.queue, *put.item[1:]) for put in puts}) == 1 and dedups[0] is None:
+        parameters |= {"put_queue": puts[0].queue, "put_delay": delays[0], "rank": -priorities[0], "name": groups[0]}
+        return _PUT_ALIKE, parameters | {"most": most[0], "puts": len(puts)}
+    return _PUT, parameters | {
+        "put_queues": text_array(put.queue for put in puts),
+        "put_delays": _number_array(delays),
+        "ranks": _number_array(-priority for priority in priorities),
+        "dedups": text_array(dedups) if any(key is not None for key in dedups) else None,
+        "names": text_array(groups) if any(name is not None for name in groups) else None,
+        "most": _number_array(most),
     }
+
+
+def _number_array(numbers: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"

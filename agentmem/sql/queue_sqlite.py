@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from agentmem.moments import from_microseconds
 from agentmem.queue_port import Claim, Exchanged, Item, Put, PutOutcome
 from agentmem.sql.queue_dialect import (
@@ -71,11 +73,12 @@ class SQLiteQueues(QueueDialect):
             f"SELECT id, available_at FROM {{queue_items}} WHERE {_AT_GROUP} AND state = 3 ORDER BY id LIMIT 1"
         )
         self._move = text("UPDATE {queue_items} SET state = :state, due_at = :due WHERE id = :id")
+        among = "id IN (SELECT value FROM json_each(:ids))"
         self._held = text(
-            "SELECT group_key, max_attempts, attempts, available_at, due_at FROM {queue_items} "
-            f"WHERE id = :id AND {_AT_QUEUE} AND fence = :fence AND state = 1 AND leased_until > :now"
+            "SELECT id, queue, fence, group_key, max_attempts, attempts, available_at, due_at FROM {queue_items} "
+            f"WHERE {among} AND partition = :partition AND state = 1 AND leased_until > :now"
         )
-        self._ack = text("DELETE FROM {queue_items} WHERE id = :id")
+        self._ack = text(f"DELETE FROM {{queue_items}} WHERE {among}")
         self._extend = text("UPDATE {queue_items} SET leased_until = :until, due_at = :due WHERE id = :id")
         self._release = text(
             "UPDATE {queue_items} SET state = :state, request_id = NULL, leased_until = NULL, available_at = :at, "
@@ -109,7 +112,7 @@ class SQLiteQueues(QueueDialect):
         self._remove = [
             text(
                 f"DELETE FROM {{queue_items}} WHERE id IN (SELECT id FROM {{queue_items}} WHERE {_AT_QUEUE} AND {kind} "
-                f"AND id <= :last LIMIT {PIECE}) RETURNING group_key"
+                f"AND +id <= :last LIMIT {PIECE}) RETURNING group_key"
             )
             for kind in KINDS
         ]
@@ -171,21 +174,24 @@ class _Step:
 
     def settle(self, settles: Sequence[Settle]) -> list[datetime]:
         sql = self._statements
-        rows = [self._run(sql._held, id=each.id, queue=each.queue, fence=each.fence).fetchone() for each in settles]
-        lost = [each.id for each, row in zip(settles, rows, strict=True) if row is None]
+        ids = orjson.dumps([each.id for each in settles]).decode()
+        held = {row[:3]: row[3:] for row in self._run(sql._held, ids=ids).fetchall()}
+        lost = [each.id for each in settles if (each.id, each.queue, each.fence) not in held]
         if lost:
             raise lease_lost(settles, lost)
+        acked = [each.id for each in settles if each.verb == "ack"]
+        if acked:
+            self._run(sql._ack, ids=orjson.dumps(acked).decode())
         ends = []
         groups: Groups = set()
-        for each, (group, most, attempts, available, due) in zip(settles, rows, strict=True):
+        for each in settles:
+            group, most, attempts, available, due = held[each.id, each.queue, each.fence]
             until = self._now + each.delay_ms * 1000
-            if each.verb == "ack":
-                self._run(sql._ack, id=each.id)
-            elif each.verb == "extend":
+            if each.verb == "extend":
                 self._run(sql._extend, id=each.id, until=until, due=min(due, until))
                 ends.append(from_microseconds(until))
                 continue
-            else:
+            if each.verb != "ack":
                 self._release(each, group, until if each.verb == "nack" else available, spent=0 < most <= attempts)
             if group is not None:
                 groups.add((each.queue, group))
@@ -232,14 +238,15 @@ class _Step:
 
     def claim(self, claim: Claim) -> list[Item]:
         sql = self._statements
-        self.ripen(claim.queue)
+        while self.ripen(claim.queue) == PIECE:
+            pass
         parameters = {"queue": claim.queue, "request": claim.request_id}
         rows = self._run(sql._again, **parameters).fetchall()
         if not rows:
             until = self._now + claim.lease_ms * 1000
             rows = self._run(sql._lease, **parameters, until=until, limit=claim.limit).fetchall()
             rows.sort(key=lambda row: (row[2], row[0]))
-        return [sql.item(row) for row in rows]
+        return sql.items(rows)
 
     def ripen(self, queue: str) -> int:
         sql = self._statements

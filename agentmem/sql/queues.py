@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from agentmem.queue_port import QueueStore
 from agentmem.sql.queue_dialect import KINDS, PIECE
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from agentmem.sql.joining import JoinedConnections
     from agentmem.sql.queue_dialect import QueueDialect
     from agentmem.sql.queue_listening import Listener
+    from agentmem.sql.queue_waiting import Place
     from agentmem.sql.replicas import ReplicatedConnections
-
-T = TypeVar("T")
 
 # What is blocked goes first, or each item that goes would make another one ready.
 _ORDER_OF_PURGE = (KINDS.index("state = 3"), *(n for n, kind in enumerate(KINDS) if kind != "state = 3"))
@@ -43,7 +43,8 @@ class SQLQueues(QueueStore):
         self._read = connections.read
         self._write = connections.write
         self._dialect = dialect
-        self._waiting = Waiting(self.look, listener)
+        # No method of ours, which would hold this store, and its connections, in a circle beyond the last reference.
+        self._waiting = Waiting(partial(_look, connections.read, dialect), listener)
 
     def exchange(self, partition: str, step: Exchange) -> Exchanged:
         """As the port says; with commands two round trips more than `Repository.apply` of them."""
@@ -104,10 +105,6 @@ class SQLQueues(QueueStore):
         """As Repository.verify; reads every item."""
         return self._read(self._dialect.problems)
 
-    def look(self, places: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-        """Those among some queues where something may be ready."""
-        return self._read(lambda link: self._dialect.ready(link, places))
-
     def _look_at_the_clock(self, partition: str, queue: str) -> None:
         while self._read(lambda link: self._dialect.is_due(link, partition, queue)):
             if self._write(lambda link: self._dialect.ripen(link, partition, queue)) < PIECE:
@@ -122,3 +119,9 @@ class SQLQueues(QueueStore):
             if changed < left:
                 break
         return done
+
+
+def _look(read: Callable[[Any], Any], dialect: QueueDialect, places: Sequence[Place]) -> Sequence[Place]:
+    """Those among some queues where something may be ready."""
+    found: Sequence[Place] = read(lambda link: dialect.ready(link, places))
+    return found

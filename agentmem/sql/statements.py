@@ -57,11 +57,12 @@ KEY = e.key == bind("key")
 
 #: Which names a Naming changes.
 TABLES = {entries.name, partitions.name, learned.name, queue_items.name}
-#: What PostgreSQL's statements call, of ours.
+#: What PostgreSQL's statements call, of ours; and what ids are drawn from.
 FUNCTIONS = (
     *("memory_entries_restamp", "memory_entries_fields"),
     *("queue_items_put", "queue_items_claim", "queue_items_settle"),
     *("queue_items_ripen", "queue_items_redrive", "queue_items_purge"),
+    "queue_items_id_seq",
 )
 
 

@@ -35,7 +35,7 @@ FUNCTIONS = {
     "queue_items_ripen": "text, text, timestamptz",
     "queue_items_settle": "text, text[], bigint[], bigint[], text[], bigint[], text[]",
     "queue_items_put": "text, text[], text[], bigint[], smallint[], text[], text[], bigint[], text[], boolean",
-    "queue_items_claim": "text, text, integer, bigint, text, smallint[], bigint[], bigint, boolean",
+    "queue_items_claim": "text, text, integer, bigint, text, smallint[], bigint[], smallint[], bigint, boolean",
     "queue_items_redrive": "text, text, integer",
     "queue_items_purge": "text, text, smallint, bigint, integer",
 }
@@ -57,13 +57,15 @@ INDEXES = tuple(
 )
 
 # One plan for every call, made once by a session: by the indexes, also where the table was empty when it was made.
-SETTINGS = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off"
+SETTINGS = "SET plan_cache_mode = force_generic_plan " + " ".join(
+    f"SET enable_{kind} = off" for kind in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+)
 
 # What an extended lease changes is in no index, and pages keep room for the next version of a row.
 POSTGRESQL = (
     """
     CREATE TABLE {queue_items} (
-        id bigserial NOT NULL,
+        id bigint NOT NULL,
         partition text COLLATE "C" NOT NULL,
         queue text COLLATE "C" NOT NULL,
         body text NOT NULL,
@@ -81,8 +83,9 @@ POSTGRESQL = (
         due_at timestamp with time zone,
         error text,
         CONSTRAINT {pk_queue_items} PRIMARY KEY (id)
-    ) WITH (fillfactor = 70)
+    ) WITH (fillfactor = 60)
     """,
+    "CREATE SEQUENCE {queue_items_id_seq} OWNED BY {queue_items}.id",
     *INDEXES,
     # Groups and dedup keys are locked in 256 stripes a queue, so that any number of them is few locks.
     """
@@ -192,18 +195,18 @@ POSTGRESQL = (
     BEGIN
         moment := clock_timestamp();
         IF 'ack' = ALL (verbs) THEN
-            WITH mine AS MATERIALIZED (
-                SELECT i.id FROM unnest(queues, ids, fences) AS s (queue, id, fence) JOIN {queue_items} i ON i.id = s.id
-                WHERE i.partition = place AND i.queue = s.queue AND i.fence = s.fence AND i.state = 1
-                    AND i.leased_until > moment AND i.group_key IS NULL
-                ORDER BY i.id FOR UPDATE OF i
-            )
-            DELETE FROM {queue_items} i USING mine
-            WHERE i.id = mine.id AND (SELECT count(DISTINCT m.id) FROM mine m) = cardinality(ids);
-            GET DIAGNOSTICS gone = ROW_COUNT;
-            IF gone = cardinality(ids) THEN
-                RETURN;
-            END IF;
+            BEGIN
+                DELETE FROM {queue_items} i USING unnest(queues, ids, fences) AS s (queue, id, fence)
+                WHERE i.id = s.id AND i.partition = place AND i.queue = s.queue AND i.fence = s.fence AND i.state = 1
+                    AND i.leased_until > moment AND i.group_key IS NULL;
+                GET DIAGNOSTICS gone = ROW_COUNT;
+                IF gone = cardinality(ids) THEN
+                    RETURN;
+                END IF;
+                RAISE no_data_found;
+            EXCEPTION WHEN no_data_found THEN
+                -- Nothing was deleted: some are of groups, or their leases do not stand.
+            END;
         END IF;
         held := ARRAY(
             SELECT i.id FROM unnest(queues, ids, fences) AS s (queue, id, fence) JOIN {queue_items} i ON i.id = s.id
@@ -211,7 +214,7 @@ POSTGRESQL = (
                 AND i.leased_until > moment
             ORDER BY i.id FOR UPDATE OF i
         );
-        SELECT array_agg(s.id ORDER BY s.id) INTO lost FROM unnest(ids) AS s (id) WHERE s.id <> ALL (held);
+        SELECT array_agg(s.id) INTO lost FROM unnest(ids) AS s (id) WHERE s.id <> ALL (held);
         IF lost IS NOT NULL THEN
             RETURN;
         END IF;
@@ -271,33 +274,25 @@ POSTGRESQL = (
             PERFORM {queue_items_lock}(place, queues || queues, names || dedups);
         END IF;
         moment := clock_timestamp();
-        IF dedups IS NULL THEN
+        IF names IS NULL AND dedups IS NULL THEN
             WITH stored AS (
                 INSERT INTO {queue_items} AS i (
-                    partition, queue, body, rank, group_key, max_attempts, attempts, fence, state, enqueued_at,
-                    available_at, due_at
+                    id, partition, queue, body, rank, max_attempts, attempts, fence, state, enqueued_at, available_at,
+                    due_at
                 )
-                SELECT p.name, g.queue, g.body, g.rank, g.name, g.most, 0, 0, g.state, moment, g.at,
-                    CASE g.state WHEN 2 THEN g.at END
-                FROM {partitions} p, (
-                    SELECT n.*, moment + n.delay * interval '1 millisecond' AS at, CASE
-                        WHEN n.name IS NOT NULL AND (n.turn > 1 OR EXISTS (
-                            SELECT FROM {queue_items} a WHERE a.partition = place AND a.queue = n.queue
-                                AND a.group_key = n.name AND a.state < 3
-                        )) THEN 3
-                        WHEN n.delay > 0 THEN 2
-                        ELSE 0
-                    END AS state
-                    FROM (
-                        SELECT u.*, CASE WHEN names IS NULL THEN 1 ELSE
-                            row_number() OVER (PARTITION BY u.queue, u.name ORDER BY u.number) END AS turn
-                        FROM unnest(queues, bodies, delays, ranks, names, limits) WITH ORDINALITY
-                            AS u (queue, body, delay, rank, name, most, number)
-                    ) n
-                ) g WHERE p.name = place ORDER BY g.number RETURNING i.id
+                SELECT nextval({queue_items_ids}), place, u.* FROM (
+                    SELECT g.queue, g.body, g.rank, g.most, 0, 0, CASE WHEN g.delay > 0 THEN 2 ELSE 0 END, moment,
+                        moment + g.delay * interval '1 millisecond',
+                        CASE WHEN g.delay > 0 THEN moment + g.delay * interval '1 millisecond' END
+                    FROM {partitions} p, unnest(queues, bodies, delays, ranks, limits) WITH ORDINALITY
+                        AS g (queue, body, delay, rank, most, number)
+                    WHERE p.name = place ORDER BY g.number
+                ) u RETURNING i.id
             )
             SELECT array_agg(stored.id ORDER BY stored.id) INTO ids FROM stored;
         ELSE
+            -- Nobody drops the partition from here on.
+            LOCK TABLE {queue_items} IN ROW EXCLUSIVE MODE;
             IF NOT EXISTS (SELECT FROM {partitions} p WHERE p.name = place) THEN
                 RETURN NULL;
             END IF;
@@ -307,11 +302,11 @@ POSTGRESQL = (
             LOOP
                 LOOP
                     INSERT INTO {queue_items} AS i (
-                        partition, queue, body, rank, dedup_key, group_key, max_attempts, attempts, fence, state,
+                        id, partition, queue, body, rank, dedup_key, group_key, max_attempts, attempts, fence, state,
                         enqueued_at, available_at, due_at
                     )
-                    SELECT place, given.queue, given.body, given.rank, given.dedup, given.name, given.most, 0, 0,
-                        g.state, moment, g.at, CASE g.state WHEN 2 THEN g.at END
+                    SELECT nextval({queue_items_ids}), place, given.queue, given.body, given.rank, given.dedup,
+                        given.name, given.most, 0, 0, g.state, moment, g.at, CASE g.state WHEN 2 THEN g.at END
                     FROM (
                         SELECT moment + given.delay * interval '1 millisecond' AS at, CASE
                             WHEN given.name IS NOT NULL AND EXISTS (
@@ -342,12 +337,12 @@ POSTGRESQL = (
     $$
     """,
     # One row an item; or, where there is none, one row without an id. `visited` is how many entries of the indexes were
-    # read for that. Of each rank in `ranks` only what lies beyond its id in `floors` is looked at, and of what is due
-    # only what became so in the last `recent` milliseconds: before that lie dead entries that an old snapshot holds.
+    # read for that. What is looked at is, segment by segment, what lies beyond a (rank, id) and below another rank; and
+    # of what is due, only what became so in the last `recent` milliseconds: NULL is everything.
     """
     CREATE FUNCTION {queue_items_claim}(
-        place text, line text, wanted integer, lease bigint, request text, ranks smallint[], floors bigint[],
-        recent bigint, proceed boolean
+        place text, line text, wanted integer, lease bigint, request text, ranks smallint[], ids bigint[],
+        ends smallint[], recent bigint, proceed boolean
     ) RETURNS TABLE (
         visited bigint, id bigint, body text, rank smallint, dedup_key text, group_key text, max_attempts bigint,
         attempts bigint, fence bigint, enqueued_at timestamptz, available_at timestamptz, leased_until timestamptz,
@@ -357,9 +352,8 @@ POSTGRESQL = (
     DECLARE
         moment timestamptz;
         since timestamptz;
-        picked bigint[];
-        low_rank smallint := -32768;
-        low_id bigint := 0;
+        is_due boolean;
+        again bigint[];
     BEGIN
         IF NOT proceed THEN
             RETURN;
@@ -370,48 +364,45 @@ POSTGRESQL = (
         PERFORM pg_advisory_xact_lock(hashtextextended(request, {queue_items_seed}));
         moment := clock_timestamp();
         since := COALESCE(moment - recent * interval '1 millisecond', '-infinity');
-        IF EXISTS (
+        SELECT EXISTS (
             SELECT FROM {queue_items} i
             WHERE i.partition = place AND i.queue = line AND i.due_at > since AND i.due_at <= moment
-        ) THEN
-            PERFORM {queue_items_ripen}(place, line, since);
-        END IF;
-        picked := ARRAY(
+        ), ARRAY(
             SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line AND i.request_id = request
                 AND i.state = 1 AND i.leased_until > moment
-        );
-        IF picked <> '{{}}' THEN
+        ) INTO is_due, again;
+        WHILE is_due LOOP
+            is_due := {queue_items_ripen}(place, line, since) = 2000;
+        END LOOP;
+        IF again <> '{{}}' THEN
             RETURN QUERY SELECT 0::bigint, i.id, i.body, i.rank, i.dedup_key, i.group_key, i.max_attempts, i.attempts,
                 i.fence, i.enqueued_at, i.available_at, i.leased_until, i.error
-            FROM {queue_items} i WHERE i.id = ANY (picked) ORDER BY i.rank, i.id;
-            RETURN;
-        END IF;
-        FOR n IN 1 .. COALESCE(cardinality(ranks), 0) + 1 LOOP
-            picked := picked || ARRAY(
-                SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line AND i.state = 0
-                    AND (i.rank, i.id) > (low_rank, low_id)
-                    AND (i.rank, i.id) < (COALESCE(ranks[n], 32767::smallint), 0::bigint)
-                ORDER BY i.rank, i.id LIMIT wanted - cardinality(picked) FOR UPDATE SKIP LOCKED
-            );
-            EXIT WHEN cardinality(picked) >= wanted;
-            low_rank := ranks[n];
-            low_id := floors[n];
-        END LOOP;
-        visited := visited + pg_stat_get_xact_tuples_returned({ix_queue_items_ready_place})
-            + pg_stat_get_xact_tuples_returned({ix_queue_items_due_place});
-        IF picked = '{{}}' THEN
-            RETURN NEXT;
+            FROM {queue_items} i WHERE i.id = ANY (again) ORDER BY i.rank, i.id;
             RETURN;
         END IF;
         moment := clock_timestamp() + lease * interval '1 millisecond';
-        RETURN QUERY WITH taken AS (
+        RETURN QUERY WITH picked AS MATERIALIZED (
+            SELECT p.id FROM unnest(COALESCE(ranks, '{{-32768}}'), COALESCE(ids, '{{0}}'), COALESCE(ends, '{{32767}}'))
+                AS s (rank, id, before)
+            CROSS JOIN LATERAL (
+                SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line AND i.state = 0
+                    AND (i.rank, i.id) > (s.rank, s.id) AND (i.rank, i.id) < (s.before, 0::bigint)
+                ORDER BY i.rank, i.id LIMIT wanted FOR UPDATE SKIP LOCKED
+            ) p LIMIT wanted
+        ), taken AS (
             UPDATE {queue_items} i SET state = 1, attempts = i.attempts + 1, fence = i.fence + 1, request_id = request,
                 leased_until = moment, due_at = moment
-            WHERE i.id = ANY (picked) RETURNING i.*
+            FROM picked p WHERE i.id = p.id RETURNING i.*
         )
-        SELECT visited, i.id, i.body, i.rank, i.dedup_key, i.group_key, i.max_attempts, i.attempts, i.fence,
-            i.enqueued_at, i.available_at, i.leased_until, i.error
+        SELECT visited + pg_stat_get_xact_tuples_returned({ix_queue_items_ready_place})
+            + pg_stat_get_xact_tuples_returned({ix_queue_items_due_place}), i.id, i.body, i.rank, i.dedup_key,
+            i.group_key, i.max_attempts, i.attempts, i.fence, i.enqueued_at, i.available_at, i.leased_until, i.error
         FROM taken i ORDER BY i.rank, i.id;
+        IF NOT FOUND THEN
+            visited := visited + pg_stat_get_xact_tuples_returned({ix_queue_items_ready_place})
+                + pg_stat_get_xact_tuples_returned({ix_queue_items_due_place});
+            RETURN NEXT;
+        END IF;
     END
     $$
     """,
@@ -447,7 +438,8 @@ POSTGRESQL = (
     END
     $$
     """,
-    # Remove items of one kind, up to an id: of the states 0, 3, 4, or for 1 and 2 what has a time.
+    # Remove items of one kind, up to an id: of the states 0, 3, 4, or for 1 and 2 what has a time. By the index of the
+    # kind: by that of the ids, which are those of all queues, one could look for long.
     """
     CREATE FUNCTION {queue_items_purge}(place text, line text, kind smallint, last bigint, wanted integer)
     RETURNS integer LANGUAGE plpgsql {settings} AS $$
@@ -457,13 +449,13 @@ POSTGRESQL = (
     BEGIN
         doomed := CASE kind
             WHEN 0 THEN ARRAY(SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line
-                AND i.state = 0 AND i.id <= last LIMIT wanted FOR UPDATE)
+                AND i.state = 0 AND i.id + 0 <= last LIMIT wanted FOR UPDATE)
             WHEN 3 THEN ARRAY(SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line
-                AND i.state = 3 AND i.id <= last LIMIT wanted FOR UPDATE)
+                AND i.state = 3 AND i.id + 0 <= last LIMIT wanted FOR UPDATE)
             WHEN 4 THEN ARRAY(SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line
-                AND i.state = 4 AND i.id <= last LIMIT wanted FOR UPDATE)
+                AND i.state = 4 AND i.id + 0 <= last LIMIT wanted FOR UPDATE)
             ELSE ARRAY(SELECT i.id FROM {queue_items} i WHERE i.partition = place AND i.queue = line
-                AND i.due_at IS NOT NULL AND i.id <= last LIMIT wanted FOR UPDATE)
+                AND i.due_at IS NOT NULL AND i.id + 0 <= last LIMIT wanted FOR UPDATE)
         END;
         SELECT array_agg(i.group_key) INTO names FROM {queue_items} i
         WHERE i.id = ANY (doomed) AND i.group_key IS NOT NULL AND i.state < 3;
@@ -552,6 +544,8 @@ def _names() -> dict[str, str]:
     # Looked up when a function first runs, as all names in it are.
     places = {f"{name}_place": f"{_text(place + index)}::regclass" for name, index in indexes.items()}
     seed = f"{_text(names[TABLE])}::regclass::oid::bigint"
+    sequence = place + quote(_table("queue_items_id_seq"))
+    places |= {"queue_items_id_seq": sequence, "queue_items_ids": f"{_text(sequence)}::regclass"}
     return {**names, **indexes, **places, "queue_items_seed": seed, "settings": SETTINGS}
 
 

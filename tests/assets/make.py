@@ -53,12 +53,19 @@ def fill(memory: Memory) -> None:
     jobs = memory.partition("jobs {1}: 100 %", default_ttl=40 * YEARS, namespace="job/", description="Bücher")
     jobs.put_many({f"job/{number:03}": {"number": number, "done": number % 2 == 0} for number in range(60)})
     memory.partition("plain").put("key", "of a partition without a policy")
+    queue = memory.queue("work: {1}/100 %", max_attempts=1)
+    queue.put("buried", dedup_key="a", priority=1_000)
+    queue.bury(*queue.claim(), error="no use")
+    queue.put_many(["first", "second", "third"], group="é")
+    queue.put_many([{"n": 1}, None], priority=-3)
+    queue.put("in time", delay=30 * YEARS, dedup_key="a")
 
 
 def content(memory: Memory) -> dict[str, Any]:
     """All entries and policies, as JSON has them."""
     partitions = sorted(memory.partitions(), key=lambda each: each.name)
-    return {"policies": [_policy(each) for each in partitions], "entries": [*_entries(memory, partitions)]}
+    found = {"policies": [_policy(each) for each in partitions], "entries": [*_entries(memory, partitions)]}
+    return found | {"queues": [*_queues(memory, partitions)]}
 
 
 def _policy(partition: Partition) -> list[Any]:
@@ -73,6 +80,16 @@ def _entries(memory: Memory, partitions: list[Partition]) -> Iterator[list[Any]]
                 moment and moment.isoformat() for moment in (entry.created_at, entry.updated_at, entry.expires_at)
             ]
             yield [partition.name, entry.key, entry.value, entry.metadata, entry.version, *moments]
+
+
+def _queues(memory: Memory, partitions: list[Partition]) -> Iterator[list[Any]]:
+    for partition in partitions:
+        handle = memory.partition(partition.name)
+        for name in handle.queues():
+            queue = handle.queue(name)
+            items = [*queue.peek(1_000), *queue.dead(1_000)]
+            shown = [[each.id, each.value, each.priority, each.group, each.dedup_key, each.error] for each in items]
+            yield [partition.name, name, list(queue.counts()), shown]
 
 
 @contextmanager

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BAND = 0.15
 PYTHON = (3, 11)
 
+VALUE = value(7)
+VALUES = {key(index): value(index) for index in range(100)}
+
 #: Instructions of one call, as measured when the limit was set, by backend and call. Lower them when calls get cheaper.
 LIMITS: dict[str, dict[str, int]] = {
     "sqlite": {"get": 372, "put": 860, "put_many 100": 37_383, "search 50": 7_950},
@@ -35,8 +38,6 @@ CALLS: dict[str, Callable[[Memory], object]] = {
     "put_many 100": lambda memory: memory.put_many(VALUES),
     "search 50": lambda memory: [entry.value for entry in memory.search("run/*", limit=50)],
 }
-VALUE = value(7)
-VALUES = {key(index): value(index) for index in range(100)}
 
 
 @pytest.fixture(params=LIMITS)

@@ -64,14 +64,19 @@ def stored(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 def content(memory: Memory) -> dict[str, Any]:
     """As the script wrote it down."""
-    policies, entries = [], []
+    policies, entries, queues = [], [], []
     for each in sorted(memory.partitions(), key=lambda partition: partition.name):
         ttl = each.default_ttl and each.default_ttl.total_seconds()
         policies.append([each.name, ttl, each.namespace, each.description])
         for e in memory.partition(each.name).items():
             moments = [moment and moment.isoformat() for moment in (e.created_at, e.updated_at, e.expires_at)]
             entries.append([each.name, e.key, e.value, e.metadata, e.version, *moments])
-    return {"policies": policies, "entries": entries}
+        for name in memory.partition(each.name).queues():
+            queue = memory.partition(each.name).queue(name)
+            items = [[i.id, i.value, i.priority, i.group, i.dedup_key, i.error] for i in (*queue.peek(), *queue.dead())]
+            queues.append([each.name, name, list(queue.counts()), items])
+    # The oldest have no queues.
+    return {"policies": policies, "entries": entries} | ({"queues": queues} if queues else {})
 
 
 def test_every_revision_has_its_stored_databases() -> None:
