@@ -10,8 +10,8 @@ BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports drift check coverage integration test-containers test-compose \
-	test-flaky report load bench bench-compare wheel clean distclean
+.PHONY: help demo test lint format types imports drift squawk check coverage integration test-containers test-compose \
+	test-versions test-flaky report load bench bench-compare bench-queues wheel clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,9 +41,12 @@ drift: $(VENV)/.dev ## Check that the migrations make what the models say
 	export AGENTMEM_URL="sqlite:///$$directory/drift.db"; \
 	$(BIN)/alembic upgrade head; $(BIN)/alembic check
 
-check: lint types imports drift test ## Everything that must be green before a change is merged
+squawk: $(VENV)/.dev ## Read the SQL of the migrations for locks that last
+	@$(BIN)/python -m pytest -q tests/migrations/test_squawk.py
 
-coverage: $(VENV)/.dev ## Run all tests and show the lines that none of them reaches
+check: lint types imports drift coverage ## Everything that must be green before a change is merged
+
+coverage: $(VENV)/.dev ## Run all tests; show what none of them reaches, and fail below 90 %
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing --cov-report=html $(ARGS)
 
 integration: $(VENV)/.dev ## Run the 80 integration tests, on servers of your choice [ARGS='--servers local --fast']
@@ -54,6 +57,9 @@ test-containers: $(VENV)/.dev ## The same on the official images, by testcontain
 
 test-compose: $(VENV)/.dev ## The same on docker-compose-test.yml
 	@./run-integration-tests.sh --servers compose $(ARGS)
+
+test-versions: $(VENV)/.dev ## Unit tests and contract on the oldest dependencies, PostgreSQL 15 and Redis 6.2
+	@.ci/oldest $(ARGS)
 
 test-flaky: $(VENV)/.dev ## Run them 20 times in other orders, and say how many runs were green [RUNS=20]
 	@green=0; for run in $$(seq $(RUNS)); do \
@@ -71,6 +77,9 @@ bench: $(VENV)/.dev ## Compare with the raw drivers, in one run [ARGS='postgresq
 
 bench-compare: $(VENV)/.dev ## Fail where a ratio fell by more than 20 % since the stored run [ARGS='redis --save']
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+bench-queues: $(VENV)/.dev ## Compare work queues with the same work by hand, and with peers [ARGS='postgresql --rounds 3']
+	@$(BIN)/python -m benchmarks.queues $(ARGS)
 
 wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it, into dist/
 	@$(BIN)/python -m build --no-isolation

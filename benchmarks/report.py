@@ -67,12 +67,18 @@ def run_tests(servers: str) -> tuple[list[Test], float, float | None]:
         xml, coverage = Path(folder) / "junit.xml", Path(folder) / "coverage.json"
         command = [sys.executable, "-m", "pytest", "tests/integration", "-n", "2", "-q", f"--junitxml={xml}"]
         command += [f"--agentmem-servers={servers}", "--cov=agentmem", f"--cov-report=json:{coverage}"]
+        command += ["--cov-fail-under=0"]  # that is for all tests together
         environment = {**os.environ, "COVERAGE_FILE": str(Path(folder) / "data")}
         started = time.perf_counter()
         subprocess.run(command, check=False, env=environment)
         seconds = time.perf_counter() - started
-        covered = json.loads(coverage.read_text())["totals"]["percent_covered"] if coverage.exists() else None
-        return list(read(xml)), seconds, covered
+        return list(read(xml)), seconds, covered_lines(coverage) if coverage.exists() else None
+
+
+def covered_lines(file: Path) -> float:
+    """The percentage in coverage's JSON; its own counts branches too."""
+    totals = json.loads(file.read_text())["totals"]
+    return float(100 * totals["covered_lines"] / totals["num_statements"])
 
 
 def read(xml: Path) -> Iterator[Test]:
@@ -161,8 +167,8 @@ def grouped(tests: list[Test]) -> dict[str, list[Test]]:
 
 
 def _targets(tests: list[Test]) -> str:
-    lines = ["| what | measured | target | factor |", "|---|---|---|---|"]
-    for test in tests:
+    lines = ["| server | what | measured | target | factor |", "|---|---|---|---|---|"]
+    for test in sorted(tests, key=lambda test: (test.file, test.name)):
         for figure in test.figures:
             if figure["at_least_per_second"] is not None:
                 target, got = figure["at_least_per_second"], figure["per_second"]
@@ -172,7 +178,7 @@ def _targets(tests: list[Test]) -> str:
                 shown = f"{got:.3f} s | less than {target:g} s | {target / got:,.1f}"
             else:
                 continue
-            lines.append(f"| {figure['what']} | {shown} |")
+            lines.append(f"| {', '.join(test.servers)} | {figure['what']} | {shown} |")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,12 @@ if (
 ):
     os.environ["TMPDIR"] = str(_MEMORY_BACKED)
     tempfile.tempdir = None
+
+
+# A shell that runs us in the background has Ctrl-C ignored, which every process that a test starts and interrupts would
+# inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentmem.cli import database, doctor, entries, listing, store
+from agentmem.cli import database, doctor, entries, listing, store, transfers
 from agentmem.cli.command import Application, Command, shared_options
 from agentmem.cli.demo import demo
 
@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "Entries": (entries.put, entries.get, entries.entry, entries.delete, entries.increment, entries.touch),
     "Listings": (listing.search, listing.keys, listing.tree, listing.count),
     "Store": (store.stats, store.partitions, store.clear, store.purge),
+    "Transfers": (transfers.export, transfers.import_, transfers.copy),
     "Care": (doctor.doctor, demo),
 }
 
@@ -52,7 +53,8 @@ def _build() -> typer.Typer:
     application.callback()(shared_options(_root))
     for panel, functions in _COMMANDS.items():
         for function in functions:
-            application.command(cls=Command, rich_help_panel=panel)(shared_options(function))
+            name = function.__name__.removesuffix("_")  # `import` is a word of Python's
+            application.command(name, cls=Command, rich_help_panel=panel)(shared_options(function))
     application.add_typer(database.app, name="db", rich_help_panel="Care")
     return application
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -24,15 +25,17 @@ class ExitCode(enum.IntEnum):
     OK = 0
     #: No living entry under that key; also: `doctor` found something wrong.
     NOT_FOUND = 1
-    #: The command line, a key, a value, a TTL, a filter, a URL or a setting was refused; nothing was changed.
+    #: The command line, a key, a value, a TTL, a filter, a URL or a setting was refused; nothing was changed, except by
+    #: `import` and `copy`, whose message says how far they came.
     USAGE = 2
     #: `--if-version` or `--if-absent` did not hold; nothing was changed.
     CONFLICT = 3
-    #: The backend could not be reached or was busy too long; nothing was changed and a retry may succeed.
+    #: The backend could not be reached or was busy too long; nothing was changed, with the same exception, and another
+    #: try may succeed.
     UNAVAILABLE = 4
     #: The database's schema is not the one that this version of agentmem works with.
     SCHEMA = 5
-    #: Anything else: a corrupt entry, a permission, an unknown outcome, a question answered with no.
+    #: Anything else: a corrupt entry, a permission, an unknown outcome, a file, a question answered with no.
     FAILED = 6
     #: Ctrl-C: 128 and the number of SIGINT, as shells have it.
     INTERRUPTED = 130
@@ -49,6 +52,13 @@ class NotFound(Exception):
 
 class Refused(Exception):
     """A question was answered with no, or could not be asked; nothing was changed."""
+
+
+class FileFailed(Exception):
+    """A file that was named could not be read or written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{str(path)!r}: {error.strerror or error}")
 
 
 _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
@@ -84,8 +94,8 @@ def report(error: Exception, *, as_json: bool) -> ExitCode:
 def _message(error: Exception) -> str:
     if isinstance(error, UsageError):
         return f"{error.format_message()} {_hint(error)}"
-    if isinstance(error, AgentMemError | NotFound | Refused):
-        return str(error)
+    if isinstance(error, AgentMemError | NotFound | Refused | FileFailed):
+        return ". ".join([str(error), *getattr(error, "__notes__", ())])
     return f"unexpected {type(error).__name__}: {error} (AGENTMEM_DEBUG=1 shows where)"
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from agentmem.errors import InvalidArgument, InvalidTTL
 from agentmem.ttl import UNSET, MaybeTTL
@@ -104,9 +104,22 @@ def read_value(given: str | None, *, as_text: bool) -> Any:
 
 
 def _read_stdin(*, asked: bool) -> str:
-    if sys.stdin is None or (sys.stdin.isatty() and not asked):
-        raise InvalidArgument("VALUE is missing: give it as an argument, by a pipe, or as - to type it")
     try:
-        return sys.stdin.buffer.read().decode()
+        return standard_input("VALUE", asked=asked).read().decode()
     except UnicodeDecodeError as error:
         raise InvalidArgument(f"standard input is not UTF-8: {error}") from error
+
+
+def standard_input(what: str, *, asked: bool) -> BinaryIO:
+    """Standard input, which nobody is made to type who did not ask for it.
+
+    Args:
+        what: the argument in whose place it is read.
+        asked: that was `-`, so that a terminal is read too.
+
+    Raises:
+        InvalidArgument: there is none, or it is a terminal and was not asked for.
+    """
+    if sys.stdin is None or (sys.stdin.isatty() and not asked):
+        raise InvalidArgument(f"{what} is missing: give it as an argument, by a pipe, or as - to type it")
+    return sys.stdin.buffer

@@ -30,7 +30,11 @@ _UNITS: Final = (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("m", 60))
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """JSON text with exact numbers, readable Unicode and no character that a terminal would act upon."""
-    text = json.dumps(value, ensure_ascii=not _writes_unicode(), indent=indent)
+    return harmless(json.dumps(value, ensure_ascii=not _writes_unicode(), indent=indent))
+
+
+def harmless(text: str) -> str:
+    """JSON text with escapes in place of the characters that a terminal would act upon; it means the same."""
     return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
@@ -38,6 +42,11 @@ def plain(text: str) -> str:
     """A key or a name as it is, or as a JSON string where a line could not show it faithfully."""
     faithful = text.isprintable() and not text.startswith('"') and (text.isascii() or _writes_unicode())
     return text if faithful else json.dumps(text)
+
+
+def counted(number: int, kind: str = "") -> str:
+    """A number of entries in words, such as `1 entry` or `2,000 expired entries`."""
+    return f"{number:,} {kind}{'entry' if number == 1 else 'entries'}"
 
 
 def _writes_unicode() -> bool:

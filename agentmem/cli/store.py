@@ -9,7 +9,7 @@ import typer
 
 from agentmem.cli.command import Run
 from agentmem.cli.inputs import show_duration
-from agentmem.cli.output import moment, plain, to_json
+from agentmem.cli.output import counted, moment, plain, to_json
 
 if TYPE_CHECKING:
     from agentmem.entries import Partition, Stats
@@ -76,9 +76,9 @@ def clear(
     """Remove every entry of the partition, after a question."""
     with run.memory() as memory:
         name = plain(run.partition_name())
-        run.confirm(f"Remove {_counted(memory.count())} of partition {name}?", yes=yes)
+        run.confirm(f"Remove {counted(memory.count())} of partition {name}?", yes=yes)
         removed = memory.clear()
-    run.output.answer({"removed": removed}, f"removed {_counted(removed)}")
+    run.output.answer({"removed": removed}, f"removed {counted(removed)}")
 
 
 def purge(
@@ -90,8 +90,4 @@ def purge(
     """Remove the expired entries of all partitions from the disk; they are invisible already."""
     with run.memory() as memory:
         removed = memory.purge_expired(max_seconds=max_seconds)
-    run.output.answer({"removed": removed}, f"removed {_counted(removed, 'expired ')}")
-
-
-def _counted(number: int, kind: str = "") -> str:
-    return f"{number:,} {kind}{'entry' if number == 1 else 'entries'}"
+    run.output.answer({"removed": removed}, f"removed {counted(removed, 'expired ')}")

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 import agentmem
 from agentmem.cli.app import app
+from agentmem.testing.harnesses import PostgresHarness
 from agentmem.testing.redis_harness import RedisHarness
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Shell:
     def corrupt(self, key: str) -> None:
         """Replace a stored value by what no JSON is, or on SQLite by JSON whose number no float can hold."""
         if not self.url.startswith("sqlite"):
-            RedisHarness(self.url).corrupt("default", key)
+            harness = RedisHarness if self.url.startswith("redis") else PostgresHarness
+            harness(self.url).corrupt("default", key)
             return
         with closing(sqlite3.connect(self.path)) as database, database:
             database.execute("UPDATE memory_entries SET body = ? WHERE key = ?", ("[1e999]", key))
@@ -104,15 +106,27 @@ def redis_shell(sqlite_shell: Shell, redis_url: str) -> Shell:
 
 
 @pytest.fixture
+def postgres_shell(sqlite_shell: Shell, postgres_schema_url: str) -> Shell:
+    """The command on an empty store in PostgreSQL."""
+    return dataclasses.replace(sqlite_shell, url=postgres_schema_url)
+
+
+@pytest.fixture
 def own_redis_shell(sqlite_shell: Shell, disposable_redis_server: RedisServer) -> Shell:
     """The command on an empty store of a server with known settings, which a test may change."""
     disposable_redis_server.start()
     return dataclasses.replace(sqlite_shell, url=disposable_redis_server.new_store())
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.postgres),
+        pytest.param("redis", marks=pytest.mark.redis),
+    ]
+)
 def each_shell(request: pytest.FixtureRequest) -> Shell:
-    """The command on each of the two kinds of backends."""
+    """The command on each backend."""
     shell: Shell = request.getfixturevalue(f"{request.param}_shell")
     return shell
 

@@ -134,7 +134,8 @@ def test_what_redis_has_not_is_exit_2(redis_shell: Shell, words: list[str]) -> N
 def test_options_of_the_backend_go_with_every_command(shell: Shell) -> None:
     named = ("-o", "table_prefix=am ")
     assert "-o 'table_prefix=am '" in shell.fails(5, "db", "check", *named)
-    assert shell.json("db", "upgrade", "--dry-run", *named) == {"pending": ["0001 Partitions and memory entries."]}
+    pending = shell.json("db", "upgrade", "--dry-run", *named)["pending"]
+    assert (pending[0], pending[-1][:4]) == ("0001 Partitions and memory entries.", HEAD)
     assert shell.ok("db", "current", *named) == "none\n"
     shell.ok("db", "upgrade", *named)
     assert shell.ok("db", "upgrade", "--dry-run", *named) == "nothing to do\n"

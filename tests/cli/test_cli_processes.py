@@ -96,6 +96,34 @@ def test_a_terminal_gets_indented_json(shell: Shell) -> None:
     assert json.loads(without_colours(shown)) == {"text": "[bold] :smile: " + "long " * 100, "list": [1]}
 
 
+def test_an_export_cannot_drive_the_terminal(shell: Shell) -> None:
+    dangerous = "\x9b31m \u202e é"
+    with shell.connect() as memory:
+        memory.put("k", dangerous)
+    code, shown = on_a_terminal(shell, "export")
+    assert code == 0
+    assert not set(shown) & set("\x1b\x9b\u202e")
+    assert json.loads(shown)["value"] == dangerous
+
+
+def test_a_count_goes_on_where_somebody_looks(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text("".join(f'{{"key": "{number}", "value": 1}}\n' for number in range(2500)))
+    code, shown = on_a_terminal(shell, "import", str(path))
+    assert code == 0
+    before, erased, last = shown.rpartition("\x1b[2K")
+    assert "imported 2,500 entries" in before
+    assert (erased != "", last) == (True, "imported 2,500 entries\n")
+    assert on_a_terminal(shell, "import", str(path), "--json") == (0, '{"imported": 2500}\n')
+
+
+def test_lines_are_not_waited_for_unless_asked(shell: Shell) -> None:
+    code, shown = on_a_terminal(shell, "import")
+    assert (code, "FILE is missing" in shown) == (2, True)
+    code, shown = on_a_terminal(shell, "import", "-", typed=b'{"key": "k", "value": 1}\n\x04')
+    assert (code, "imported 1 entry" in shown) == (0, True)
+
+
 def test_the_question_is_answered_on_a_terminal(shell: Shell) -> None:
     with shell.connect() as memory:
         memory.put("k", 1)
