@@ -44,7 +44,7 @@ drift: $(VENV)/.dev ## Check that the migrations make what the models say
 squawk: $(VENV)/.dev ## Read the SQL of the migrations for locks that last
 	@$(BIN)/python -m pytest -q tests/migrations/test_squawk.py
 
-check: lint types imports drift coverage ## Everything that must be green before a change is merged
+check: lint types imports drift test ## Everything that must be green before a change is merged
 
 coverage: $(VENV)/.dev ## Run all tests; show what none of them reaches, and fail below 90 %
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing --cov-report=html $(ARGS)

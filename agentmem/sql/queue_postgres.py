@@ -55,13 +55,14 @@ _SETTLE_ALIKE: Final = (
 )
 _NO_SETTLE: Final = "(SELECT CAST(NULL AS bigint[]) AS lost, CAST(NULL AS timestamptz) AS moment)"
 _PUT: Final = (
-    "(SELECT {queue_items_put}(:partition, CAST(:put_queues AS text[]), CAST(:bodies AS text[]), CAST(:put_delays AS bigint[]), "
-    "CAST(:ranks AS smallint[]), CAST(:dedups AS text[]), CAST(:names AS text[]), CAST(:most AS bigint[]), "
-    "CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
+    "(SELECT {queue_items_put}(:partition, CAST(:put_queues AS text[]), CAST(:bodies AS text[]), "
+    "CAST(:put_delays AS bigint[]), CAST(:ranks AS smallint[]), CAST(:dedups AS text[]), "
+    "CAST(:names AS text[]), CAST(:most AS bigint[]), CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
 )
 _PUT_ALIKE: Final = (
-    "(SELECT {queue_items_put}(:partition, array_fill(CAST(:put_queue AS text), ARRAY[:puts]), CAST(:bodies AS text[]), "
-    "array_fill(CAST(:put_delay AS bigint), ARRAY[:puts]), array_fill(CAST(:rank AS smallint), ARRAY[:puts]), NULL, "
+    "(SELECT {queue_items_put}(:partition, array_fill(CAST(:put_queue AS text), ARRAY[:puts]), "
+    "CAST(:bodies AS text[]), array_fill(CAST(:put_delay AS bigint), ARRAY[:puts]), "
+    "array_fill(CAST(:rank AS smallint), ARRAY[:puts]), NULL, "
     "CASE WHEN CAST(:name AS text) IS NOT NULL THEN array_fill(CAST(:name AS text), ARRAY[:puts]) END, "
     "array_fill(CAST(:most AS bigint), ARRAY[:puts]), CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
 )

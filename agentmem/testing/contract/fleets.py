@@ -80,6 +80,7 @@ class Fleets(Contract):
         fleet = memory.fleet("f")
         with fleet.register("agent") as member:
             before = fleet.alive()["agent"]
+            time.sleep(0.002)  # Redis counts in milliseconds
             member.heartbeat({"file": "a.py"})
             member.heartbeat()
             after = fleet.alive()["agent"]
