@@ -6,22 +6,18 @@ session, also behind PgBouncer. Where a step is one plain put or one plain ack, 
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.errors import Unavailable
 from agentmem.queue_port import Exchanged, PutOutcome
+from agentmem.sql import queue_calls
 from agentmem.sql.connections import JOINED
-from agentmem.sql.postgres_arrays import text_array
 from agentmem.sql.postgres_cursors import cursor_of, moment_of
+from agentmem.sql.queue_bell import Bell, channel_of
 from agentmem.sql.queue_dialect import (
     BLOCKED,
-    COLUMNS,
     DEAD,
     LEASED,
     PIECE,
@@ -33,46 +29,12 @@ from agentmem.sql.queue_floors import EVERYTHING, Floors
 
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
-    from agentmem.queue_port import Exchange, Put, Settle
+    from agentmem.queue_port import Exchange
     from agentmem.sql.connections import Link
 
-NOTIFY_SECONDS: Final = 0.01
-"""A NOTIFY takes a lock that all committing transactions of a database share: so often a process sends one a queue."""
 ATTEMPTS_TO_CREATE: Final = 8
 _STATES_OF_KINDS: Final = (READY, LEASED, BLOCKED, DEAD)
-_MOST_CHANNELS: Final = 10_000
 
-_ITEM: Final = ", ".join("1" if column == "state" else f"c.{column}" for column in COLUMNS.split(", "))
-_SETTLE: Final = (
-    "{queue_items_settle}(:partition, CAST(:settle_queues AS text[]), CAST(:ids AS bigint[]), "
-    "CAST(:fences AS bigint[]), CAST(:verbs AS text[]), CAST(:settle_delays AS bigint[]), CAST(:errors AS text[]))"
-)
-# Most settles, and most puts, of a step differ in little: what they share is sent once.
-_SETTLE_ALIKE: Final = (
-    "{queue_items_settle}(:partition, array_fill(CAST(:settle_queue AS text), ARRAY[:settles]), "
-    "CAST(:ids AS bigint[]), CAST(:fences AS bigint[]), array_fill(CAST(:verb AS text), ARRAY[:settles]), "
-    "array_fill(CAST(:settle_delay AS bigint), ARRAY[:settles]), array_fill(CAST(:error AS text), ARRAY[:settles]))"
-)
-_NO_SETTLE: Final = "(SELECT CAST(NULL AS bigint[]) AS lost, CAST(NULL AS timestamptz) AS moment)"
-_PUT: Final = (
-    "(SELECT {queue_items_put}(:partition, CAST(:put_queues AS text[]), CAST(:bodies AS text[]), "
-    "CAST(:put_delays AS bigint[]), CAST(:ranks AS smallint[]), CAST(:dedups AS text[]), "
-    "CAST(:names AS text[]), CAST(:most AS bigint[]), CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
-)
-_PUT_ALIKE: Final = (
-    "(SELECT {queue_items_put}(:partition, array_fill(CAST(:put_queue AS text), ARRAY[:puts]), "
-    "CAST(:bodies AS text[]), array_fill(CAST(:put_delay AS bigint), ARRAY[:puts]), "
-    "array_fill(CAST(:rank AS smallint), ARRAY[:puts]), NULL, "
-    "CASE WHEN CAST(:name AS text) IS NOT NULL THEN array_fill(CAST(:name AS text), ARRAY[:puts]) END, "
-    "array_fill(CAST(:most AS bigint), ARRAY[:puts]), CAST(:channels AS text[]), s.lost IS NULL) AS ids OFFSET 0)"
-)
-_NO_PUT: Final = "(SELECT CAST('{{}}' AS bigint[]) AS ids)"
-_CLAIM: Final = (
-    "{queue_items_claim}(:partition, :queue, :limit, :lease, :request, CAST(:above AS smallint[]), "
-    "CAST(:floors AS bigint[]), CAST(:ends AS smallint[]), CAST(:recent AS bigint), "
-    "s.lost IS NULL AND p.ids IS NOT NULL)"
-)
-_NO_CLAIM: Final = "(SELECT CAST(NULL AS bigint) AS visited, CAST(NULL AS bigint) AS id)"
 # Most acks are of one item without a group: the function sees to all others.
 _ACK_ONE: Final = (
     "WITH gone AS (DELETE FROM {queue_items} WHERE id = :id AND partition = :partition AND queue = :queue "
@@ -117,10 +79,10 @@ class PostgresQueues(QueueDialect):
         self._bell = Bell()
         self._places: dict[str, tuple[str, str]] = {}
         self._steps = {
-            (settles, puts, claim): self._text(_step(settles, puts, claim))
-            for settles in (_NO_SETTLE, _SETTLE_ALIKE, _SETTLE)
-            for puts in (_NO_PUT, _PUT_ALIKE, _PUT)
-            for claim in (_NO_CLAIM, _CLAIM)
+            (settles, puts, claim): self._text(queue_calls.step_of(settles, puts, claim))
+            for settles in (queue_calls.NO_SETTLE, queue_calls.SETTLE_ALIKE, queue_calls.SETTLE)
+            for puts in (queue_calls.NO_PUT, queue_calls.PUT_ALIKE, queue_calls.PUT)
+            for claim in (queue_calls.NO_CLAIM, queue_calls.CLAIM)
         }
         self._ack_one = self._text(_ACK_ONE)
         self._put_one = self._text(_PUT_ONE)
@@ -213,8 +175,8 @@ class PostgresQueues(QueueDialect):
         return None
 
     def _of_step(self, link: Link, partition: str, step: Exchange) -> tuple[str, dict[str, Any]]:
-        settles, parameters = _of_settles(step.settles)
-        puts, of_puts = _of_puts(step.puts)
+        settles, parameters = queue_calls.of_settles(step.settles)
+        puts, of_puts = queue_calls.of_puts(step.puts)
         parameters |= of_puts | {"partition": partition}
         if step.puts:
             queues = {put.queue for put in step.puts}
@@ -222,12 +184,12 @@ class PostgresQueues(QueueDialect):
                 channel for queue in queues if (channel := self._bell.due(link, partition, queue))
             ]
         if step.claim is None:
-            return self._steps[settles, puts, _NO_CLAIM], parameters
+            return self._steps[settles, puts, queue_calls.NO_CLAIM], parameters
         queue, limit, lease_ms, request_id = step.claim
         floor = EVERYTHING if link.words is JOINED else self._floors.of((partition, queue))
         parameters |= {"queue": queue, "limit": limit, "lease": lease_ms, "request": request_id}
         parameters |= {"above": floor.ranks, "floors": floor.ids, "ends": floor.ends, "recent": floor.recent_ms}
-        return self._steps[settles, puts, _CLAIM], parameters
+        return self._steps[settles, puts, queue_calls.CLAIM], parameters
 
     def _run(self, link: Link, statement: str, parameters: dict[str, Any], begin: str | None = None) -> Any:
         if begin is not None:
@@ -293,77 +255,3 @@ class PostgresQueues(QueueDialect):
         """One statement for all of them."""
         partitions, queues = zip(*places, strict=True)
         return [*map(tuple, self._rows(link, self._ready, partitions=list(partitions), queues=list(queues)))]
-
-
-class Bell:
-    """Which queues' waiters a process should notify."""
-
-    def __init__(self) -> None:
-        self._rung: dict[str, float] = {}
-
-    def due(self, link: Link, partition: str, queue: str) -> str | None:
-        """The channel to notify, or None where that was done a moment ago: waiters look again after a burst."""
-        channel = channel_of(partition, queue)
-        if link.words is JOINED:
-            return channel  # whose transaction may last
-        now = time.monotonic()
-        if now - self._rung.get(channel, 0.0) < NOTIFY_SECONDS:
-            return None
-        if len(self._rung) >= _MOST_CHANNELS:
-            self._rung.clear()
-        self._rung[channel] = now
-        return channel
-
-
-@lru_cache(maxsize=_MOST_CHANNELS)
-def channel_of(partition: str, queue: str) -> str:
-    """The channel of a queue: a name that PostgreSQL takes, whatever theirs are."""
-    return "agentmem_" + hashlib.sha256(f"{partition}\0{queue}".encode()).hexdigest()[:40]
-
-
-def _step(settles: str, puts: str, claim: str) -> str:
-    """One statement, whose parts are called one after the other: each is given what came of those before."""
-    item = "c.id" if claim == _NO_CLAIM else _ITEM
-    return (
-        f"SELECT s.lost, s.moment, p.ids, c.visited, {item} FROM {settles} s CROSS JOIN LATERAL {puts} p "
-        f"LEFT JOIN LATERAL {claim} c ON true"
-    )
-
-
-def _of_settles(settles: Sequence[Settle]) -> tuple[str, dict[str, Any]]:
-    """The part of the statement, and its parameters."""
-    if not settles:
-        return _NO_SETTLE, {}
-    # Rows are locked in this order.
-    in_order = sorted(settles, key=attrgetter("id"))
-    queues, ids, fences, verbs, delays, errors = map(list, zip(*in_order, strict=True))
-    parameters: dict[str, Any] = {"ids": _number_array(ids), "fences": _number_array(fences)}
-    shared = {(each.queue, *each[3:]) for each in settles}
-    if len(shared) > 1:
-        parameters |= {"settle_queues": text_array(queues), "verbs": text_array(verbs)}
-        return _SETTLE, parameters | {"settle_delays": _number_array(delays), "errors": text_array(errors)}
-    names = ("settle_queue", "verb", "settle_delay", "error")
-    return _SETTLE_ALIKE, parameters | dict(zip(names, *shared, strict=True)) | {"settles": len(settles)}
-
-
-def _of_puts(puts: Sequence[Put]) -> tuple[str, dict[str, Any]]:
-    """The part of the statement, and its parameters."""
-    if not puts:
-        return _NO_PUT, {}
-    bodies, delays, priorities, dedups, groups, most = map(list, zip(*(put.item for put in puts), strict=True))
-    parameters: dict[str, Any] = {"bodies": text_array(bodies)}
-    if len({(put.queue, *put.item[1:]) for put in puts}) == 1 and dedups[0] is None:
-        parameters |= {"put_queue": puts[0].queue, "put_delay": delays[0], "rank": -priorities[0], "name": groups[0]}
-        return _PUT_ALIKE, parameters | {"most": most[0], "puts": len(puts)}
-    return _PUT, parameters | {
-        "put_queues": text_array(put.queue for put in puts),
-        "put_delays": _number_array(delays),
-        "ranks": _number_array(-priority for priority in priorities),
-        "dedups": text_array(dedups) if any(key is not None for key in dedups) else None,
-        "names": text_array(groups) if any(name is not None for name in groups) else None,
-        "most": _number_array(most),
-    }
-
-
-def _number_array(numbers: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, numbers)) + "}"

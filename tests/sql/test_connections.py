@@ -237,8 +237,11 @@ def test_a_batch_whose_commit_is_lost_is_applied_as_a_whole_or_not_at_all(
     assert behind.check() == []
 
 
-def test_a_batch_of_thousands_that_breaks_leaves_nothing(proxy: FaultProxy, behind: Memory) -> None:
+def test_a_large_batch_that_breaks_leaves_nothing(
+    proxy: FaultProxy, behind: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The way by COPY, which takes more round trips than one."""
+    monkeypatch.setattr("agentmem.sql.postgres_batches.STAGE_FROM", 1)
     values = {f"bulk/{n:05}": n for n in range(6_000)}
     for statement in (b"BEGIN", b"CREATE TEMP", b"COPY", b"bulk/05000", b"INSERT", b"COMMIT\0"):
         behind.ping()

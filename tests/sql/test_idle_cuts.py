@@ -116,7 +116,7 @@ CALLS: dict[str, tuple[Callable[[Memory], object], type[Exception]]] = {
     "search": (lambda m: m.search("*"), Unavailable),
     "put": (lambda m: m.put("key", 2), OutcomeUnknown),
     "append": (lambda m: m.append("list", 2), Unavailable),
-    "put_many": (lambda m: m.put_many({f"{number}": number for number in range(6_000)}), Unavailable),
+    "put_many": (lambda m: m.put_many({f"{number}": number for number in range(6_000)}), OutcomeUnknown),
     "ping": (lambda m: m.ping(), Unavailable),
 }
 
