@@ -51,6 +51,9 @@ class Harness(ABC):
         """Give a stored entry a version, as a write would have done while the server's clock was ahead."""
         raise NotImplementedError(f"{type(self).__name__} sets no versions")
 
+    def settle(self) -> None:  # noqa: B027 - most servers have nothing to do
+        """Let the server do what it does by itself within a minute or so, such as gathering statistics."""
+
     def restart(self) -> None:
         """Stop the store's server and start it again, its data kept."""
         raise NotImplementedError(f"{type(self).__name__} is not restartable")

@@ -195,7 +195,7 @@ def test_r35_a_watch_ends_with_its_memory(memory: Memory) -> None:
 
 def test_a_server_that_is_away_is_waited_for(memory: Memory, repository: Timeless) -> None:
     memory.put_many({"w/a": 1, "w/b": 2})
-    watch = memory.watch("w/", timeout=0.3)
+    watch = memory.watch("w/", timeout=1.5)
     assert len(told(watch)) == 2
     memory.delete("w/a")
     repository.fail(2)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentmem.memory import Memory
+    from agentmem.testing.harness import Harness
 
 #: Every way to write.
 WRITES: dict[str, Callable[[Memory], Any]] = {
@@ -81,10 +82,11 @@ class Costs(Contract):
         assert len(calls) == 1
 
     @pytest.mark.slow
-    def test_r27_reads_cost_what_they_return(self, memory: Memory) -> None:
+    def test_r27_reads_cost_what_they_return(self, harness: Harness, memory: Memory) -> None:
         memory.put_many({f"needle/{n}": {"n": n} for n in range(10)})
         alone = {name: best_seconds(lambda read=read: read(memory)) for name, read in READS.items()}  # type: ignore[misc]
         memory.put_many({f"hay/{n % 7}/{n:06}": {"n": n, "filler": "x" * 200} for n in range(20_000)})
+        harness.settle()
         among = {name: best_seconds(lambda read=read: read(memory)) for name, read in READS.items()}  # type: ignore[misc]
         # Two thousand times as many entries; a scan of them all would take a hundred times as long.
         slow = {name: (alone[name], among[name]) for name in READS if among[name] > 8 * alone[name] + 0.002}
