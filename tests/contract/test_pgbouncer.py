@@ -41,6 +41,7 @@ def preparing_pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
         yield bouncer
 
 
+@pytest.mark.variant
 @pytest.mark.slow
 class TestBehindPreparingPgBouncer(ContractSuite):
     """All rules that one backend can show, with prepared statements, which have to be asked for."""

@@ -60,6 +60,7 @@ def store(pair: PostgresPair) -> Iterator[ReadingFromStandby]:
     pair.primary.drop_database(url)
 
 
+@pytest.mark.variant
 @pytest.mark.slow
 @pytest.mark.postgres
 class TestReadingFromStandby(ContractSuite):

@@ -46,6 +46,7 @@ class OnServer(ContractSuite):
         server.drop_store(url)
 
 
+@pytest.mark.variant
 class TestOtherRedis(OnServer):
     """All rules that one backend can show, on the other version."""
 
@@ -62,6 +63,7 @@ def redis_cluster() -> Iterator[RedisCluster]:
         yield cluster
 
 
+@pytest.mark.variant
 @pytest.mark.slow
 class TestRedisCluster(OnServer):
     """All rules that one backend can show, on a cluster."""
