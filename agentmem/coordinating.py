@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from agentmem.handle import Handle
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agentmem.coordination.session_info import SessionInfo
     from agentmem.coordination.watch import Watch
     from agentmem.memory import Memory
+    from agentmem.qtable_port import QTableStore
+    from agentmem.queue_port import QueueStore
 
 
 class Coordinating(Handle):
@@ -56,10 +58,7 @@ class Coordinating(Handle):
         Raises:
             InvalidKey: a bad prefix. ConfigurationError: the backend has no work queues.
         """
-        gateway, scope = self._gateway, self._scope
-        start = scope.prefix + validate_prefix(prefix)
-        names = gateway.call(gateway.queues.names, scope.partition, start)
-        return [scope.relative(name) for name in names if name != scope.prefix]
+        return self._names(lambda: self._gateway.queues, prefix)
 
     def fleet(self, name: str) -> Fleet:
         """Return the blackboard of a fleet of agents: who lives, plan, tasks, status, barriers, messages. No I/O.
@@ -185,9 +184,13 @@ class Coordinating(Handle):
         Raises:
             InvalidKey: a bad prefix. ConfigurationError: the backend has no learned values.
         """
-        gateway, scope = self._gateway, self._scope
+        return self._names(lambda: self._gateway.qtables, prefix)
+
+    def _names(self, port: Callable[[], QueueStore | QTableStore], prefix: str) -> list[str]:
+        """What a port lists below a relative prefix, as the handle calls it."""
+        scope = self._scope
         start = scope.prefix + validate_prefix(prefix)
-        names = gateway.call(gateway.qtables.names, scope.partition, start)
+        names = self._gateway.call(port().names, scope.partition, start)
         return [scope.relative(name) for name in names if name != scope.prefix]
 
     def fenced(self, fence: Fence) -> Self:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentmem.commands import (
@@ -15,11 +14,11 @@ from agentmem.commands import (
     needs_body,
     plain_puts,
 )
-from agentmem.entries import Record
+from agentmem.entries import Record, record_from
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
 from agentmem.sql.connections import JOINED, Words
-from agentmem.sql.postgres_arrays import moment_array, text_array
+from agentmem.sql.postgres_arrays import moment_array, number_array, text_array
 from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, unix_us
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 # A host's default isolation may be stricter: our row locks do that work, and a snapshot that is older than they would
 # only add failures.
 WORDS = Words("BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK")
-_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
 STAGE_FROM = 32 * 1024 * 1024
 """From so many characters of bodies on, they come by COPY into a temporary table: a parameter ends at 1 GB."""
 
@@ -225,7 +223,7 @@ def record(row: Sequence[Any]) -> Record:
     """A Record of the columns in Record's order."""
     key, body, version, created, updated, expires, metadata = row
     expires_us = None if expires is None else expires + EPOCH_US
-    return _record((key, body, version, created + EPOCH_US, updated + EPOCH_US, expires_us, metadata))
+    return record_from((key, body, version, created + EPOCH_US, updated + EPOCH_US, expires_us, metadata))
 
 
 def restamped(written: Record, stamps: Sequence[Any] | None) -> Record:
@@ -246,7 +244,7 @@ def _arrays(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "keys": text_array(keys),
         "bodies": text_array(bodies),
-        "versions": list(versions),
+        "versions": number_array(versions),
         "created": moment_array(created),
         "updated": moment_array(updated),
         "expires": moment_array(expires),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from agentmem.sql.postgres_arrays import text_array
+from agentmem.sql.postgres_arrays import number_array, text_array
 from agentmem.sql.queue_dialect import COLUMNS
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def of_settles(settles: Sequence[Settle]) -> tuple[str, dict[str, Any]]:
     # Rows are locked in this order.
     in_order = sorted(settles, key=attrgetter("id"))
     queues, ids, fences, verbs, delays, errors = map(list, zip(*in_order, strict=True))
-    parameters: dict[str, Any] = {"ids": _number_array(ids), "fences": _number_array(fences)}
+    parameters: dict[str, Any] = {"ids": number_array(ids), "fences": number_array(fences)}
     shared = {(each.queue, *each[3:]) for each in settles}
     if len(shared) > 1:
         parameters |= {"settle_queues": text_array(queues), "verbs": text_array(verbs)}
-        return SETTLE, parameters | {"settle_delays": _number_array(delays), "errors": text_array(errors)}
+        return SETTLE, parameters | {"settle_delays": number_array(delays), "errors": text_array(errors)}
     names = ("settle_queue", "verb", "settle_delay", "error")
     return SETTLE_ALIKE, parameters | dict(zip(names, *shared, strict=True)) | {"settles": len(settles)}
 
@@ -81,13 +81,9 @@ def of_puts(puts: Sequence[Put]) -> tuple[str, dict[str, Any]]:
         return PUT_ALIKE, parameters | {"most": most[0], "puts": len(puts)}
     return PUT, parameters | {
         "put_queues": text_array(put.queue for put in puts),
-        "put_delays": _number_array(delays),
-        "ranks": _number_array(-priority for priority in priorities),
+        "put_delays": number_array(delays),
+        "ranks": number_array(-priority for priority in priorities),
         "dedups": text_array(dedups) if any(key is not None for key in dedups) else None,
         "names": text_array(groups) if any(name is not None for name in groups) else None,
-        "most": _number_array(most),
+        "most": number_array(most),
     }
-
-
-def _number_array(numbers: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, numbers)) + "}"

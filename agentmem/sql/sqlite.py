@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql.expression import ColumnElement
 
 from agentmem.commands import plain_puts
-from agentmem.entries import Record
+from agentmem.entries import Record, record_from
 from agentmem.errors import AgentMemError
 from agentmem.keys import ANY, Pattern
 from agentmem.moments import from_microseconds
@@ -26,7 +26,7 @@ from agentmem.sql.naming import DEFAULT, Naming, apply_to
 from agentmem.sql.qtable_sqlite import SQLiteLearning
 from agentmem.sql.queue_sqlite import SQLiteQueues
 from agentmem.sql.sqlite_errors import translate
-from agentmem.sql.sqlite_writes import Writes, record
+from agentmem.sql.sqlite_writes import Writes
 from agentmem.sql.types import UtcDateTime
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class SQLiteDialect(Dialect):
 
     def record(self, row: Row) -> Record:
         """Timestamps are integers here."""
-        return record(row)
+        return record_from(row)
 
     def moment(self, value: Any) -> datetime:
         """An integer of microseconds."""
@@ -230,4 +230,4 @@ class _Transaction:
 
 
 def _matches(where: str, *row: Any) -> bool:
-    return sqlite_filters.decide(where, record(row))
+    return sqlite_filters.decide(where, record_from(row))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from agentmem.commands import Command, Outcome, PutCommand, needs_body
-from agentmem.entries import Record
+from agentmem.entries import Record, record_from
 from agentmem.keys import check_namespace
 from agentmem.plan import Context, Plan, plan
 from agentmem.sql.queue_dialect import of_partition
@@ -102,7 +101,7 @@ class Writes:
         rows = cursor.execute(self._put, parameters).fetchall()
         if not rows:
             return None
-        return Outcome(None, record((command.key, command.body, *rows[0], command.metadata)))
+        return Outcome(None, record_from((command.key, command.body, *rows[0], command.metadata)))
 
     def put_many(self, cursor: Any, partition: str, puts: Sequence[PutCommand], now: int) -> list[Outcome]:
         """Unconditional puts of distinct keys with one TTL: what the planner would say, without reading first."""
@@ -112,7 +111,7 @@ class Writes:
         ttl = default_ttl if puts[0].ttl == DEFAULT else puts[0].ttl
         expires = now + ttl * 1000 if ttl else None
         version = max(now, floor + 1)
-        records = [record((key, body, version, now, now, expires, metadata)) for key, body, metadata, *_ in puts]
+        records = [record_from((key, body, version, now, now, expires, metadata)) for key, body, metadata, *_ in puts]
         cursor.executemany(self._put_many, [(partition, *each) for each in records])
         keys = orjson.dumps([put.key for put in puts]).decode()
         parameters = {"partition": partition, "keys": keys, "version": version, "now": now}
@@ -120,7 +119,7 @@ class Writes:
         if stamps:
             stamp = stamps.get
             given = (version, now)
-            records = [record((*r[:2], *stamp(r[0], given), now, expires, r[6])) for r in records]
+            records = [record_from((*r[:2], *stamp(r[0], given), now, expires, r[6])) for r in records]
         return [Outcome(None, each) for each in records]
 
     def _partition(self, cursor: Any, partition: str, now: int) -> tuple[int | None, str | None, int]:
@@ -137,7 +136,7 @@ class Writes:
         else:
             keys = orjson.dumps([command.key for command in commands]).decode()
             sql, parameters = self._select[bodies], {"partition": partition, "keys": keys}
-        return {row[0]: record(row) for row in cursor.execute(sql, parameters).fetchall()}
+        return {row[0]: record_from(row) for row in cursor.execute(sql, parameters).fetchall()}
 
     def _write(self, cursor: Any, partition: str, result: Plan) -> None:
         if result.puts:
@@ -184,7 +183,3 @@ class Writes:
         cursor.execute(self._drop_partition, (partition, now))
         cursor.execute(self._drop_policy, (partition,))
         return int(living or 0)
-
-
-record: Callable[[Sequence[Any]], Record] = partial(tuple.__new__, Record)
-"""A Record of the columns in Record's order: a row as it is, without a call of Python's for each."""
