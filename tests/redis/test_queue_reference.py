@@ -117,15 +117,18 @@ class Both:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_r37_whatever_is_done_a_queue_is_as_its_reference(memory: Memory, seed: int) -> None:
-    """Times are far apart for both: a burst takes less than what is delayed in it, or is not compared."""
+    """Times are far apart for both: a burst takes less than what is delayed in it, or tells nothing."""
     both = Both(Work(memory), seed)
     for _ in range(6):
         start = time.monotonic()
         while time.monotonic() - start < SHORT_MS / 2000:
-            both.step()
-            if time.monotonic() - start > 0.9 * SHORT_MS / 1000:
-                return  # the machine is too busy to tell
-            both.compare()
+            try:
+                both.step()
+                both.compare()
+            except AssertionError:
+                if time.monotonic() - start < SHORT_MS / 1000:
+                    raise
+                return  # what was delayed came due between the asking of one and of the other
             assert memory.check() == []
         time.sleep(1.2 * SHORT_MS / 1000)
         both.compare()
