@@ -103,8 +103,8 @@ class RedisRepository(Repository):
         for field, value in zip(_FIELDS[1:], policy, strict=True):
             if value is not None:
                 changes += (field, value or "")  # NEVER and "" clear
-        self._writes.register(name)
-        self._writes.write(self.layout.place(name), scripts.DEFINE, *changes)
+        with self._writes.making(name):
+            self._writes.write(self.layout.place(name), scripts.DEFINE, *changes)
 
     def partitions(self) -> list[Partition]:
         return [partition for name in self._registered() if (partition := self._described(name)) is not None]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.commands import (
@@ -19,7 +20,7 @@ from agentmem.commands import (
     plain_puts,
 )
 from agentmem.entries import Record
-from agentmem.errors import NamespaceError, Unavailable, VersionConflict
+from agentmem.errors import AgentMemError, NamespaceError, Unavailable, VersionConflict
 from agentmem.plan import Context, plan
 from agentmem.redis import scripts
 from agentmem.redis.layout import Layout, Place, decoded, encoded, record_of, unpack
@@ -81,16 +82,25 @@ class Writes:
         return self._servers.write(place.meta, work)
 
     def created(self, partition: str, place: Place, script: Script, *arguments: Any) -> Any:
-        """Run a script that needs the partition, which is made when it is missing.
-
-        It is registered first: a partition that is registered and not there shows nowhere, one that is there and not
-        registered would be lost to `partitions`.
-        """
+        """Run a script that needs the partition, which is made when it is missing."""
         answer = self.write(place, script, b"", *arguments)
         while answer[0] == NO_PARTITION:
-            self.register(partition)
-            answer = self.write(place, script, b"1", *arguments)
+            with self.making(partition):
+                answer = self.write(place, script, b"1", *arguments)
         return answer
+
+    @contextlib.contextmanager
+    def making(self, partition: str) -> Iterator[None]:
+        """Around what makes a partition: its name is on the list when it is there.
+
+        It is registered first: a partition that is registered and not there shows nowhere, one that is there and not
+        registered would be lost to `partitions`. And once more when it is made: somebody who dropped the one before may
+        have taken the name off the list in between. That this second time fails is no error of the write, which is done.
+        """
+        self.register(partition)
+        yield
+        with contextlib.suppress(AgentMemError):
+            self.register(partition)
 
     def register(self, partition: str) -> None:
         """Note a partition's name. Idempotent."""

@@ -194,6 +194,32 @@ def test_check_finds_a_partition_that_is_not_registered(memory: Memory, raw: red
     assert memory.check() == []
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda memory: memory.partition("doomed").put("key", 1),
+        lambda memory: memory.partition("doomed", default_ttl=60),
+    ],
+    ids=["put", "define"],
+)
+def test_a_partition_that_is_dropped_while_it_is_made_is_registered(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, write: Callable[[Memory], object]
+) -> None:
+    """Whoever drops the one before takes its name off the list, after the writer has put it there."""
+    writes = memory._gateway.repository._writes  # type: ignore[attr-defined]
+    register = writes.register
+
+    def overtaken(partition: str) -> None:
+        register(partition)
+        monkeypatch.setattr(writes, "register", register)
+        memory.drop_partition(partition)
+
+    monkeypatch.setattr(writes, "register", overtaken)
+    write(memory)
+    assert "doomed" in [partition.name for partition in memory.partitions()]
+    assert memory.check() == []
+
+
 def test_the_books_are_right_again_after_a_clear(memory: Memory, raw: redis.Redis, place: Place) -> None:
     """An eviction leaves a key in the index and its bytes in the sum."""
     memory.put_many({"key": "value", "other": 1})
