@@ -191,6 +191,8 @@ class QueueStore(ABC):
         One round trip; with `commands` at most two more than `Repository.apply` of them.
 
         Raises:
+            NamespaceError: the partition's policy has a namespace that does not begin the name of a queue into which
+                something is put, which is looked at before all else. Nothing was changed.
             LeaseLost: the lease of one or more settles does not stand; `items` names all of them. Nothing was changed.
             As `Repository.apply`, for `commands`.
         """

@@ -23,7 +23,8 @@ class Member(Lease):
 
     It is the lease of the agent's name: it belongs to the process that registered it, `lost` is set when it was found
     lost, and it fences: `memory.put(..., fence=member)` writes only while the agent counts as alive. Once it is lost,
-    the agent's tasks may be others' by now, so nothing makes up for that but a new `register`.
+    every further heartbeat raises LeaseLost, and the agent's tasks may be others' by now: `join` takes the place anew,
+    if nobody else has it, as does another `register`.
 
     Attributes:
         agent: its name in the fleet.
@@ -49,10 +50,10 @@ class Member(Lease):
         self._told = told
 
     def join(self) -> Self:
-        """Take the place; `register` does it.
+        """Take the place; `register` does it. Again after it was lost or left: as a new member, who fences anew.
 
         Raises:
-            LeaseHeld: a living member has the name.
+            LeaseHeld: a living member has the name, which may be this very one.
         """
         return super().__enter__()
 

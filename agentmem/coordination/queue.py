@@ -222,10 +222,15 @@ class Queue(QueueCare):
         """Work on the queue in threads until told to stop: claim, run the handler, ack. Blocks.
 
         A handler that returns has done its job, which is acked, unless the handler settled it itself, as part of a
-        transaction with its results. One that raises has failed: the job is nacked with a growing pause, or dead when
-        its attempts are used up, the error is logged under `agentmem` and kept with the item. While handlers run a
-        thread extends their leases at every third of their length. Where a lease is lost nevertheless, `job.is_lost`
-        says so, and what the handler then does about the job is refused.
+        transaction with its results. Operations that it returns (agentmem.operations: one, a list, a tuple, or what a
+        generator yields) are applied together with the ack in one atomic step, so its results are there exactly once
+        whatever happens; where they are refused, by a failed check for instance, the handler has failed. Anything else
+        that it returns is ignored.
+
+        One that raises has failed: the job is nacked with a growing pause, or dead when its attempts are used up, the
+        error is logged under `agentmem` and kept with the item. While handlers run a thread extends their leases at
+        every third of their length. Where a lease is lost nevertheless, `job.is_lost` says so, and what the handler
+        then does about the job is refused.
 
         A server that is away for a while is waited for. No claims are made once `stop` is set or Ctrl-C pressed, what
         was claimed and not begun is given back, and handlers that run may finish.

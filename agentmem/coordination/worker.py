@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from agentmem.coordination.handling import step_of
 from agentmem.errors import AgentMemError, LeaseLost, OutcomeUnknown, Unavailable
 from agentmem.retry import AWAY, Backoff
 
@@ -141,17 +142,20 @@ class Crew:
         self._stop()
 
     def _run(self, job: Job) -> bool:
-        """Run the handler; tell whether the job is still to be acked."""
+        """Run the handler, and do what it returns; tell whether the job is still to be acked."""
         try:
-            self._handler(job)
+            step = step_of(self._handler(job), job, self._queue._gateway)
+            if step is not None:
+                self._settle(job, step)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure
             self._has_failed(job, error)
             return False
         with self._turn:
             self._returned += 1
-        if job.is_settled:
-            self._let_go(job)
-        return not job.is_settled
+        if step is None and not job.is_settled:
+            return True
+        self._let_go(job)
+        return False
 
     def _has_failed(self, job: Job, error: BaseException) -> None:
         logger.error("the handler failed at %r", job, exc_info=error)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from agentmem.errors import InvalidArgument, InvalidOperation, LeaseLost, VersionConflict
+from agentmem.errors import InvalidArgument, InvalidOperation, LeaseLost, NamespaceError, VersionConflict
 from agentmem.moments import from_microseconds
 from agentmem.queue_port import Counts, Exchange, Exchanged, Item, PutOutcome, QueueStore
 from agentmem.redis import scripts
 from agentmem.redis.packing import pack
 from agentmem.redis.queue_layout import items, step_parts
 from agentmem.redis.queue_wakeups import Wakeups
+from agentmem.redis.writes import REFUSED
 
 if TYPE_CHECKING:
     from agentmem.commands import Outcome
@@ -66,7 +67,7 @@ class RedisQueues(QueueStore):
         try:
             return self._writes.planned(place, step.commands, call)
         except (InvalidArgument, InvalidOperation, VersionConflict):
-            if step.settles:  # they come first: so does the news that a lease is lost
+            if step.settles or step.puts:  # they come first: so does the news that they are refused
                 call(_NEVER)
             raise
 
@@ -75,6 +76,8 @@ class RedisQueues(QueueStore):
         answer = self._writes.created(partition, place, scripts.QUEUE_EXCHANGE, packed)
         while answer[0] == _AGAIN:
             answer = self._writes.created(partition, place, scripts.QUEUE_EXCHANGE, packed)
+        if answer[0] == REFUSED:
+            raise NamespaceError(answer[2].decode(), answer[1].decode())
         if answer[0] == _LOST:
             lost = [step.settles[position] for position in answer[1:]]
             raise LeaseLost(lost[0].queue, (settle.id for settle in lost))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.orm import column_property, foreign, registry, relationship
 
 from agentmem.sql.flush import watch
-from agentmem.sql.models import MemoryEntry, Partition, metadata
+from agentmem.sql.models import LearnedValue, MemoryEntry, Partition, QueueItem, metadata
 from agentmem.sql.naming import DEFAULT, Naming
 
 
@@ -17,12 +17,14 @@ class Models(NamedTuple):
 
     MemoryEntry: type[MemoryEntry]
     Partition: type[Partition]
+    QueueItem: type[QueueItem]
+    LearnedValue: type[LearnedValue]
 
 
 def models_for(*, schema: str | None = None, table_prefix: str = "") -> Models:
     """Return the models for tables that were given a schema or a prefix: for the same names the same classes.
 
-    They do what `MemoryEntry` and `Partition` do, on tables in a MetaData of their own.
+    They do what those of `agentmem.sql` do, on tables in a MetaData of their own.
 
     Args:
         schema: as the option of `connect`.
@@ -32,7 +34,7 @@ def models_for(*, schema: str | None = None, table_prefix: str = "") -> Models:
         ConfigurationError: no such names are possible.
     """
     naming = Naming(schema, table_prefix)
-    return Models(MemoryEntry, Partition) if naming == DEFAULT else _models(naming)
+    return Models(MemoryEntry, Partition, QueueItem, LearnedValue) if naming == DEFAULT else _models(naming)
 
 
 @cache
@@ -61,7 +63,11 @@ def _models(naming: Naming) -> Models:
         **MemoryEntry.__mapper_args__ | {"version_id_col": entries.c.version},
     )
     watch(entry, partition)
-    return Models(entry, partition)
+    of_others = [_subclass(model) for model in (QueueItem, LearnedValue)]
+    for model in of_others:
+        table = tables[naming.table(model.__tablename__)]
+        known.map_imperatively(model, table, properties={"partition_name": table.c.partition})
+    return Models(entry, partition, *of_others)
 
 
 def _subclass(model: type[Any]) -> type[Any]:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem.errors import Unavailable
+from agentmem.keys import check_namespace
 from agentmem.queue_port import Exchanged, PutOutcome
 from agentmem.sql import queue_calls
 from agentmem.sql.connections import JOINED
@@ -49,6 +50,7 @@ _PUT_ONE: Final = (
     "CASE WHEN c.at < d.at THEN 2 ELSE 0 END, c.at, d.at, CASE WHEN c.at < d.at THEN d.at END "
     "FROM {partitions} p CROSS JOIN LATERAL (SELECT clock_timestamp() AS at WHERE p.name IS NOT NULL OFFSET 0) c "
     "CROSS JOIN LATERAL (SELECT c.at + :delay * interval '1 millisecond' AS at OFFSET 0) d WHERE p.name = :partition "
+    "AND (p.namespace IS NULL OR starts_with(:queue, p.namespace)) "
     "RETURNING id, CASE WHEN CAST(:channel AS text) IS NOT NULL THEN CAST(pg_notify(:channel, '') AS text) END"
 )
 
@@ -90,8 +92,9 @@ class PostgresQueues(QueueDialect):
             "INSERT INTO {partitions} (name, version_floor, created_at) VALUES (:partition, 0, clock_timestamp()) "
             "ON CONFLICT DO NOTHING"
         )
+        self._policy = self._text("SELECT namespace FROM {partitions} WHERE name = :partition")
         self._ripen = self._text("SELECT {queue_items_ripen}(:partition, :queue, '-infinity')")
-        self._redrive = self._text("SELECT {queue_items_redrive}(:partition, :queue, :limit)")
+        self._redrive = self._text("SELECT {queue_items_redrive}(:partition, :queue, CAST(:limit AS integer))")
         self._purge = self._text(
             f"SELECT {{queue_items_purge}}(:partition, :queue, CAST(:kind AS smallint), :last, {PIECE})"
         )
@@ -141,17 +144,26 @@ class PostgresQueues(QueueDialect):
         statement, parameters = self._of_step(link, partition, step)
         for _ in range(ATTEMPTS_TO_CREATE):
             rows = self._run(link, statement, parameters, begin)
+            begin = None
+            if not rows:
+                self._check_namespace(link, partition, step)
+                continue
             lost, moment, ids = rows[0][:3]
             if lost:
                 raise lease_lost(step.settles, lost)
             if ids is not None:
                 return self._done(partition, step, moment, ids, rows)
             link.cursor.execute(self._create, parameters)
-            begin = None
-        raise Unavailable(f"the partition {partition!r} is dropped again and again")
+        raise Unavailable(f"the partition {partition!r} is dropped, or gets another policy, again and again")
+
+    def _check_namespace(self, link: Link, partition: str, step: Exchange) -> None:
+        """Say what was refused, unless the policy is another one by now."""
+        for (namespace,) in self._rows(link, self._policy, partition=partition):
+            for put in step.puts:
+                check_namespace(put.queue, namespace)
 
     def _one(self, link: Link, partition: str, step: Exchange) -> Exchanged | None:
-        """One plain ack or put; None for what is not plain, or finds no partition."""
+        """One plain ack or put; None for what is not plain, or finds no partition that allows it."""
         for settle in step.settles:
             if settle.verb == "ack":
                 parameters = {"partition": partition, "queue": settle.queue, "id": settle.id, "fence": settle.fence}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agentmem.keys import check_namespace
 from agentmem.moments import from_microseconds
 from agentmem.queue_port import Claim, Exchanged, Item, Put, PutOutcome
 from agentmem.sql.queue_dialect import (
@@ -58,10 +59,8 @@ class SQLiteQueues(QueueDialect):
         self._transaction = transaction
         self._apply = apply
         text = self._text
-        self._create = text(
-            "INSERT INTO {partitions} (name, version_floor, created_at) VALUES (:partition, 0, :now) "
-            "ON CONFLICT DO NOTHING"
-        )
+        self._policy = text("SELECT namespace FROM {partitions} WHERE name = :partition")
+        self._create = text("INSERT INTO {partitions} (name, version_floor, created_at) VALUES (:partition, 0, :now)")
         self._insert = text(
             "INSERT INTO {queue_items} (partition, queue, body, rank, dedup_key, group_key, max_attempts, attempts, "
             "fence, state, enqueued_at, available_at, due_at) VALUES (:partition, :queue, :body, :rank, :dedup, :name, "
@@ -134,6 +133,8 @@ class SQLiteQueues(QueueDialect):
         """Statement by statement: nobody else writes."""
         with self._transaction(link):
             work = _Step(self, link, partition, self._clock())
+            if step.puts:
+                work.admit(step.puts)
             ends = work.settle(step.settles) if step.settles else []
             puts = work.put(step.puts) if step.puts else []
             items = work.claim(step.claim) if step.claim is not None else []
@@ -172,6 +173,15 @@ class _Step:
     def _run(self, statement: str, **parameters: Any) -> Any:
         return self._cursor.execute(statement, {"partition": self._partition, "now": self._now, **parameters})
 
+    def admit(self, puts: Sequence[Put]) -> None:
+        """Refuse queues that the partition's policy forbids, and make a partition that is missing."""
+        policy = self._run(self._statements._policy).fetchone()
+        if policy is None:
+            self._run(self._statements._create)
+            return
+        for put in puts:
+            check_namespace(put.queue, policy[0])
+
     def settle(self, settles: Sequence[Settle]) -> list[datetime]:
         sql = self._statements
         ids = orjson.dumps([each.id for each in settles]).decode()
@@ -209,7 +219,6 @@ class _Step:
         self._run(self._statements._release, id=settle.id, state=state, at=available, due=due, error=settle.error)
 
     def put(self, puts: Sequence[Put]) -> list[PutOutcome]:
-        self._run(self._statements._create)
         return [self._put(put) for put in puts]
 
     def _put(self, put: Put) -> PutOutcome:

@@ -227,8 +227,9 @@ class _Conversation:
         with contextlib.suppress(OSError):
             while data := self._server.recv(_CHUNK_BYTES):
                 self._flows.wait()
-                self._client.sendall(data[: int(len(data) * self._passes)])
-                if self._passes < 1:
+                passes = self._passes  # once: what the client says next, when it has this answer, concerns the next one
+                self._client.sendall(data[: int(len(data) * passes)])
+                if passes < 1:
                     break
         self.reset()
 

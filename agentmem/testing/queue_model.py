@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agentmem.errors import LeaseLost
+from agentmem.keys import check_namespace
 from agentmem.queue_port import (
     Claim,
     Counts,
@@ -120,6 +121,7 @@ class ReferenceQueues(QueueStore):
         apply: the repository's, for the commands of an exchange; it must change nothing when it raises.
         lock: held during each call; the repository's own, so that an exchange is atomic with its commands.
         now: the clock.
+        namespace: the policy of a partition, or None.
     """
 
     def __init__(
@@ -128,15 +130,19 @@ class ReferenceQueues(QueueStore):
         *,
         lock: threading.RLock | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        namespace: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._apply = apply
         self._changed = threading.Condition(lock)
         self._now = now
+        self._namespace = namespace
         self._queues: dict[tuple[str, str], _Queue] = {}
 
     def exchange(self, partition: str, step: Exchange) -> Exchanged:
         with self._changed:
             now = self._now()
+            for put in step.puts:
+                check_namespace(put.queue, self._namespace(partition))
             parts: list[Settle | Put | Claim] = [*step.settles, *step.puts, *([step.claim] if step.claim else [])]
             names = {part.queue for part in parts}
             work = {name: self._queues.get((partition, name), _Queue()).copy() for name in names}

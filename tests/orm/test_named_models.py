@@ -15,7 +15,7 @@ from sqlalchemy.orm.exc import StaleDataError
 import agentmem
 from agentmem.errors import InvalidArgument, InvalidKey, NamespaceError
 from agentmem.memory import Memory
-from agentmem.sql import MemoryEntry, Models, Partition, models_for
+from agentmem.sql import LearnedValue, MemoryEntry, Models, Partition, QueueItem, models_for
 from agentmem.sql.engines import normalised
 
 NAMES: dict[str, dict[str, Any]] = {
@@ -48,7 +48,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def test_what_a_session_writes_memory_reads_and_the_other_way_round(place: Place) -> None:
-    memory, engine, (entries, _) = place
+    memory, engine, (entries, *_) = place
     memory.put("mine", {"a": 1}, metadata={"by": "memory"})
     with Session(engine) as session:
         session.add(entries(key="yours", value={"b": [2**70, -0.0]}, meta={"by": "session"}))
@@ -68,7 +68,7 @@ def test_what_a_session_writes_memory_reads_and_the_other_way_round(place: Place
 
 @pytest.mark.rule("R11", "R12", "R13")
 def test_versions_and_time_stamps_are_the_servers(place: Place) -> None:
-    memory, engine, (entries, _) = place
+    memory, engine, (entries, *_) = place
     with Session(engine) as session:
         entry = entries(key="k", value=0, version=7)
         session.add(entry)
@@ -87,7 +87,7 @@ def test_versions_and_time_stamps_are_the_servers(place: Place) -> None:
 
 @pytest.mark.rule("R4", "R20", "R22")
 def test_a_partitions_policy_is_applied(place: Place) -> None:
-    memory, engine, (entries, partitions) = place
+    memory, engine, (entries, partitions, *_) = place
     with Session(engine) as session:
         session.add(partitions(name="jobs", namespace="job/", default_ttl=60))
         session.commit()
@@ -113,7 +113,7 @@ def test_a_partitions_policy_is_applied(place: Place) -> None:
 
 @pytest.mark.rule("R1", "R13")
 def test_what_must_not_be_written_is_refused(place: Place) -> None:
-    memory, engine, (entries, _) = place
+    memory, engine, (entries, *_) = place
     memory.put("k", 1)
     with Session(engine) as session:
         with pytest.raises(InvalidKey):
@@ -130,7 +130,7 @@ def test_what_must_not_be_written_is_refused(place: Place) -> None:
 
 @pytest.mark.rule("R12")
 def test_a_version_ahead_of_the_clock_is_remembered(place: Place) -> None:
-    memory, engine, (entries, _) = place
+    memory, engine, (entries, *_) = place
     version = memory.put("k", 1).version + 10**12
     with Session(engine) as session:
         session.execute(text(f"UPDATE {_table(entries)} SET version = {version}"))
@@ -139,8 +139,24 @@ def test_a_version_ahead_of_the_clock_is_remembered(place: Place) -> None:
     assert memory.put("k", 2).version > version
 
 
+def test_queues_and_learned_values_are_read_and_go_with_their_partition(place: Place) -> None:
+    memory, engine, (_, partitions, items, learned) = place
+    memory.queue("jobs").put({"file": "a.py"}, priority=4)
+    memory.qtable("q", alpha=1.0).update("s", "a", 0.1)
+    with Session(engine) as session:
+        [item] = session.scalars(select(items).where(items.queue == "jobs"))
+        assert isinstance(item, QueueItem)
+        assert (item.partition_name, item.body, item.rank, item.state) == ("default", '{"file":"a.py"}', -4, 0)
+        [value] = session.scalars(select(learned).where(learned.value > 0))
+        assert isinstance(value, LearnedValue)
+        assert (value.partition_name, value.qtable, value.state, value.value) == ("default", "q", "s", 0.1)
+        session.delete(session.get_one(partitions, "default"))
+        session.commit()
+    assert (memory.queues(), memory.qtables()) == ([], [])
+
+
 def test_the_same_names_give_the_same_classes() -> None:
-    assert models_for() == (MemoryEntry, Partition)
+    assert models_for() == (MemoryEntry, Partition, QueueItem, LearnedValue)
     assert models_for(table_prefix="am_") is models_for(table_prefix="am_")
     assert models_for(table_prefix="am_").MemoryEntry is not models_for(table_prefix="x_").MemoryEntry
     assert isinstance(models_for(table_prefix="am_").MemoryEntry(key="k", value=1), MemoryEntry)

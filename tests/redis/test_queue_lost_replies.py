@@ -99,33 +99,6 @@ def test_r18_what_is_lost_was_applied_once_or_not_at_all(
     assert broken.repository.verify() == []
 
 
-@pytest.mark.parametrize("fault", ["lose_request", "lose_reply"])
-@pytest.mark.parametrize("name", WRITES)
-def test_r18_whatever_is_lost_a_call_that_says_it_was_not_applied_was_not(
-    proxy: FaultProxy, broken: Work, name: str, fault: str
-) -> None:
-    """Request by request: the call succeeds, or nobody knows, or nothing was changed."""
-    call, _ = WRITES[name]
-    before, after = reference(broken, call)
-    step, missed = 0, True
-    while missed:
-        held = seed(broken)
-        getattr(proxy, fault)(skip=step)
-        expected = [after]
-        try:
-            call(broken, held)
-        except Unavailable:
-            expected = [before]
-        except OutcomeUnknown:
-            expected = [before, after]
-        missed = not proxy.relent()
-        found = state(broken)
-        assert found in expected
-        broken.repository.apply("default", [IncrementCommand("counter", int(before[-1]) - int(found[-1]))])
-        step += 1
-    assert step > 1
-
-
 @pytest.mark.parametrize("fault", ["lose_reply", "halve_reply", "lose_request"])
 def test_r39_a_claim_whose_reply_was_lost_is_repeated(proxy: FaultProxy, broken: Work, fault: str) -> None:
     seed(broken)

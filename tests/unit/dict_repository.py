@@ -44,10 +44,13 @@ class DictRepository(Repository):
         self._entries: dict[str, dict[str, Record]] = {}
         self._policies: dict[str, Partition] = {}
         self._floors: Counter[str] = Counter()
-        self._queues = ReferenceQueues(self.apply, lock=self._lock, now=self._queue_time)
+        self._queues = ReferenceQueues(self.apply, lock=self._lock, now=self._queue_time, namespace=self._namespace_of)
 
     def _queue_time(self) -> datetime:
         return from_microseconds(self._begin("queues"))
+
+    def _namespace_of(self, partition: str) -> str | None:
+        return self._policies.get(partition, Partition(partition)).namespace
 
     def _begin(self, method: str) -> int:
         self.calls[method] += 1

@@ -5,12 +5,17 @@
 --   {queue, limit, lease in µs, request}: the claim, or {},
 --   the plan (plan.lua) of the commands, or {}}
 -- Answers {DONE or UNCHANGED, now, {id, 1 if it was put, …}, {the new end of each extended lease}, {id, header, body, …}},
--- {LOST, the place of each settle whose lease does not stand}, {CONFLICT}, {AGAIN}, or {NO_PARTITION}.
+-- {LOST, the place of each settle whose lease does not stand}, {REFUSED, the namespace that forbids a put, its queue},
+-- {CONFLICT}, {AGAIN}, or {NO_PARTITION}.
 local step = cmsgpack.unpack(ARGV[2])
 local settles, puts, claim, plan = step[2], step[3], step[4], step[5]
 local p = (#puts > 0 or #plan > 0) and policy('')
 local stores = #puts > 0 or (#plan > 0 and #plan[5] + #plan[6] > 0)
 if stores and not p and ARGV[1] ~= '1' then return {NO_PARTITION} end
+for i = 1, p and #puts or 0, 7 do
+  local name = step[1][puts[i]]
+  if not allowed(p, name) then return {REFUSED, p.namespace, name} end
+end
 
 local queues = {}
 for i, name in ipairs(step[1]) do

@@ -104,6 +104,25 @@ class Fleets(Contract):
             assert fleet.alive()["agent"].doing is None
             heir.heartbeat()
 
+    def test_r42_a_lost_member_is_one_again_by_joining_anew(self, memory: Memory) -> None:
+        fleet = memory.fleet("f")
+        member = fleet.register("agent", ttl=60)
+        token = member.token
+        assert fleet.clear() == 1
+        for _ in range(2):
+            with pytest.raises(LeaseLost):
+                member.heartbeat()
+        with fleet.register("agent"), pytest.raises(LeaseHeld):
+            member.join()
+        with member.join():
+            assert not member.lost.is_set()
+            member.heartbeat("back")
+            assert fleet.alive()["agent"].doing == "back"
+            with pytest.raises(LeaseLost):
+                memory.put("k", 1, fence=token)
+            memory.put("k", 1, fence=member)
+        assert not fleet.is_alive("agent")
+
     def test_r42_a_thread_beats_until_the_member_leaves(self, memory: Memory) -> None:
         fleet = memory.fleet("f")
         with fleet.register("agent", ttl=3, beat=True) as member:

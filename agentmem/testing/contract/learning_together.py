@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,15 +14,48 @@ from agentmem.errors import (
     CounterOverflow,
     NamespaceError,
 )
-from agentmem.testing.contract.learning_base import LearningContract, exact
+from agentmem.testing.contract.learning_base import LearningContract, bits, exact, moved
 from agentmem.testing.contract.processes import finish, start
-from agentmem.testing.support import run_threads
+from agentmem.testing.support import eventually, run_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentmem.memory import Memory
     from agentmem.testing.harness import Harness
+
+
+#: Learns until it is killed, and tells of each step, and of each batch, when it is done.
+LEARN = (
+    "table, me = memory.qtable('q'), sys.argv[2]\n"
+    "with open(me, 'ab', buffering=0) as told:\n"
+    "    while True:\n"
+    "        table.update_many([(me, 'batch', 1.0), ('all', 'batch', 1.0)])\n"
+    "        told.write(b'b')\n"
+    "        table.update('all', 'step', 1.0)\n"
+    "        told.write(b's')\n"
+)
+_WHOLE = (
+    "from agentmem.coordination.qtable import Snapshot\n"
+    "table, n = memory.qtable('q'), 0\n"
+    "while True:\n"
+    "    n += 1\n"
+    "    table.{}(Snapshot((f's{{number:03}}', 'a', float(n), {}) for number in range(300)))\n"
+)
+RESTORE, MERGE = _WHOLE.format("restore", "n"), _WHOLE.format("merge", "1")
+
+
+def has_told(learner: str, count: int) -> bool:
+    """Whether a learner has told so much."""
+    return Path(learner).exists() and Path(learner).stat().st_size > count
+
+
+def after(visits: int) -> float:
+    """The value after so many steps to one target."""
+    value = 0.0
+    for _ in range(visits):
+        value = moved(value, 1.0)
+    return value
 
 
 class LearningTogether(LearningContract):
@@ -81,6 +116,44 @@ class LearningTogether(LearningContract):
         memory.qtable("q").update_many([(("x", 1), "left", 1.0), (("x", 1), "right", 2.0)])
         script = "sys.exit(0 if memory.qtable('q').best(('x', 1)) == 'right' else 3)\n"
         assert finish([start(url, script)]) == [0]
+
+    @pytest.mark.slow
+    def test_r43_kill_9_at_any_moment_loses_nothing_that_was_told_and_learns_nothing_twice(
+        self, memory: Memory, url: str, tmp_path: Path
+    ) -> None:
+        told = {str(tmp_path / f"{number}"): Counter[str]() for number in range(6)}
+        for pair in (list(told)[at : at + 2] for at in range(0, 6, 2)):
+            learners = [start(url, LEARN, learner) for learner in pair]
+            for learner in pair:
+                eventually(lambda learner=learner: has_told(learner, 60), timeout=60)  # type: ignore[misc]
+            for process in learners:
+                process.kill()
+            finish(learners)
+        for learner, counts in told.items():
+            counts.update(Path(learner).read_text())
+        # In one look: what was on its way when its sender died may arrive only now, on some backends.
+        learned = {(state, action): (value, visits) for state, action, value, visits in memory.qtable("q").snapshot()}
+        batches = [learned[learner, "batch"][1] for learner in told]
+        untold = [number - counts["b"] for number, counts in zip(batches, told.values(), strict=True)]
+        assert set(untold) <= {0, 1}
+        assert learned["all", "batch"][1] == sum(batches)  # none is half there
+        steps = learned["all", "step"][1] - sum(counts["s"] for counts in told.values())
+        assert 0 <= steps <= untold.count(0)
+        assert [bits(value) for value, _ in learned.values()] == [bits(after(n)) for _, n in learned.values()]
+        assert memory.check() == []
+
+    @pytest.mark.slow
+    def test_r43_kill_9_in_the_middle_of_a_table_leaves_a_whole_one(self, memory: Memory, url: str) -> None:
+        table = memory.qtable("q")
+        for script in (RESTORE, MERGE):
+            table.clear()
+            writer = start(url, script)
+            eventually(lambda: table.visits("s000", "a") >= 3, timeout=60)
+            writer.kill()
+            finish([writer])
+            found = list(table.snapshot())
+            assert (len(found), len({row[2:] for row in found})) == (300, 1)
+        assert memory.check() == []
 
     # Where tables are.
 

@@ -10,12 +10,14 @@ import pytest
 import agentmem
 from agentmem import errors
 from agentmem.operations import Ack, Enqueue, Nack, Put
+from agentmem.queue_port import Counts
 from agentmem.testing.contract import refused
 from agentmem.testing.contract.queue_base import QueueContract, drained, one, values
 from agentmem.testing.contract.untouchable import untouchable
 
 if TYPE_CHECKING:
     from agentmem.coordination.queue import Queue
+    from agentmem.jobs import Job
     from agentmem.memory import Memory
     from agentmem.testing.harness import Harness
 
@@ -57,6 +59,31 @@ CALLS: dict[str, Callable[[Queue], Any]] = {
     "redrive": lambda q: q.redrive(),
     "purge": lambda q: q.purge(),
     "work": lambda q: q.work(print, until_empty=True),
+}
+
+
+def in_a_transaction(memory: Memory, queue: Queue, job: Job) -> None:
+    """Settle, write and put at once."""
+    with memory.transaction() as tx:
+        tx.ack(job)
+        tx.put("aqe/a", 1)
+        tx.enqueue(queue.name, 1)
+
+
+PutInto = Callable[["Memory", "Queue", "Job"], Any]
+
+#: Every way to put something into a queue, some of them with what is done to a job of another one.
+PUTS: dict[str, PutInto] = {
+    "put": lambda m, q, job: q.put(1),
+    "delayed": lambda m, q, job: q.put(1, delay=0.001, priority=3),
+    "grouped": lambda m, q, job: q.put(1, group="g", dedup_key="k"),
+    "many": lambda m, q, job: q.put_many([1, 2]),
+    "many grouped": lambda m, q, job: q.put_many([1, 2], group="g"),
+    "apply": lambda m, q, job: m.apply([Put("aqe/a", 1), Enqueue(q.name, 1)]),
+    "apply to two": lambda m, q, job: m.apply([Enqueue("aqe/more", 1), Enqueue(q.name, 1, priority=1)]),
+    "ack and enqueue": lambda m, q, job: m.apply([Ack(job), Enqueue(q.name, 1)]),
+    "ack, put and enqueue": lambda m, q, job: m.apply([Ack(job), Put("aqe/a", 1), Enqueue(q.name, 1)]),
+    "transaction": in_a_transaction,
 }
 
 Rows = dict[str, tuple[dict[str, Any], Callable[["Memory", Any], Any]]]
@@ -215,6 +242,44 @@ class QueueNames(QueueContract):
                 with pytest.raises(errors.NamespaceError):
                     call()
             assert (memory.queues(), memory.exists("aqe/a")) == (["aqe/jobs"], False)
+
+    @pytest.mark.parametrize("put", PUTS.values(), ids=PUTS)
+    def test_r04_a_policy_begins_the_names_of_queues(self, memory: Memory, queue: Queue, put: PutInto) -> None:
+        policed = memory.partition("policed", namespace="aqe/")
+        policed.queue("aqe/jobs").put("held")
+        job = one(policed.queue("aqe/jobs"))
+        for name in ("jobs", "AQE/jobs", "aqe"):
+            with pytest.raises(errors.NamespaceError) as caught:
+                put(policed, policed.queue(name), job)
+            assert (caught.value.key, caught.value.namespace) == (name, "aqe/")
+        assert (policed.queues(), list(policed.keys())) == (["aqe/jobs"], [])
+        assert policed.queue("aqe/jobs").counts() == Counts(leased=1)
+        put(policed, policed.queue("aqe/more"), job)
+        assert policed.queue("aqe/more").counts().open >= 1
+
+    def test_r04_what_a_policy_forbids_is_found_out_before_a_lost_lease(self, memory: Memory, queue: Queue) -> None:
+        queue.put_many([1, 2])
+        job, other = queue.claim(2)
+        job.ack()
+        memory.partition("default", namespace="aqe/")
+        for lost in ([Ack(job)], [Ack(job), Put("aqe/a", 1, if_version=1)], [Put("aqe/a", 1, if_version=1)]):
+            with pytest.raises(errors.NamespaceError):
+                memory.apply([*lost, Enqueue("elsewhere", 1)])
+        other.ack()  # nothing was done to it
+        assert memory.queues() == []
+
+    def test_r04_what_was_there_before_a_policy_can_be_worked_off(self, memory: Memory, queue: Queue) -> None:
+        queue.put_many(range(3))
+        job = one(queue)
+        memory.partition("default", namespace="aqe/")
+        job.nack()
+        one(queue).bury()
+        assert (queue.redrive(), drained(queue)) == (1, [0, 1, 2])
+        scoped = memory.scoped("aqe/")
+        scoped.queue("jobs").put("inside")
+        with pytest.raises(errors.NamespaceError) as caught:
+            memory.scoped("other/").queue("jobs").put("outside")
+        assert (caught.value.key, memory.queues()) == ("jobs", ["aqe/jobs"])
 
     def test_r35_every_call_on_a_queue_of_a_closed_handle_is_refused(self, harness: Harness, queue: Queue) -> None:
         memory = harness.connect()

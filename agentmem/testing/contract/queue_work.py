@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agentmem.handle import repository_of
+from agentmem.operations import Enqueue, Increment, Operation, Put
+from agentmem.queue_port import Exchange, Settle
 from agentmem.testing.contract.processes import finish, start
 from agentmem.testing.contract.queue_base import QueueContract
 from agentmem.testing.support import eventually, run_threads
@@ -43,6 +45,20 @@ class QueueWork(QueueContract):
 
         assert queue.work(handle, threads=6, until_empty=True) == 120
         assert [entry.value for entry in memory.items("done/")] == [1] * 120
+        assert sum(queue.counts()) == 0
+
+    def test_r36_what_a_handler_returns_is_done_with_the_ack(self, memory: Memory, queue: Queue) -> None:
+        """Both or neither, also where the lease was lost meanwhile, or another queue is named."""
+        queue.put_many(range(30))
+        done = memory.queue("done")
+
+        def handle(job: Job) -> list[Operation]:
+            if job.value == 7 and job.attempts == 1:
+                repository_of(memory).queues.exchange("default", Exchange([Settle("jobs", job.id, job.fence, "nack")]))
+            return [Increment("count"), Enqueue("done", job.value), Put(f"results/{job.value}", job.attempts)]
+
+        assert queue.work(handle, threads=4, until_empty=True) == 31
+        assert (memory.get("count"), memory.get("results/7"), done.counts().ready) == (30, 2, 30)
         assert sum(queue.counts()) == 0
 
     def test_r36_several_crews_share_the_work(self, memory: Memory, queue: Queue) -> None:
