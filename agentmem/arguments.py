@@ -102,11 +102,20 @@ def flag(name: str, value: Any) -> bool:
 
 
 def several(name: str, value: Any) -> list[Any]:
-    """An iterable as a list. A str is refused: its characters are hardly meant.
+    """An iterable as a list.
+
+    Raises:
+        InvalidArgument: as `iterable`.
+    """
+    return list(iterable(name, value))
+
+
+def iterable(name: str, value: Any) -> Iterable[Any]:
+    """An iterable, which nothing was read from. A str is refused: its characters are hardly meant.
 
     Raises:
         InvalidArgument: a str, bytes, or nothing that can be iterated over.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise InvalidArgument(f"{name} must be an iterable of several, not {type(value).__name__}")
-    return list(value)
+    return value

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from agentmem import arguments, filters, retry, translate
+from agentmem import arguments, filters, loading, retry, translate
 from agentmem.commands import DeleteCommand
 from agentmem.entries import Entry
 from agentmem.errors import VersionConflict
 from agentmem.handle import Handle
 from agentmem.jobs import settling
+from agentmem.loading import PIECE_ENTRIES
 from agentmem.operations import Ack, Nack, Operation, Result
 from agentmem.repository import Query
 from agentmem.transaction import Transaction
@@ -50,9 +51,35 @@ class Batching(Handle):
         outcomes = self._gateway.apply(commands[:size])
         for start in range(size, len(commands), size):
             outcomes += self._gateway.apply(commands[start : start + size])
-        entry, stored = self._scope.entry, translate.stored
-        written = (entry(stored(*pair)) for pair in zip(commands, outcomes, strict=True))
+        written = self._scope.entries(map(translate.stored, commands, outcomes))
         return {entry.key: entry for entry in written}
+
+    def load(
+        self, pairs: Iterable[tuple[str, Any]] | Mapping[str, Any], *, ttl: MaybeTTL = UNSET, chunk: int = PIECE_ENTRIES
+    ) -> int:
+        """Store any number of values, as `put` does, in atomic pieces: a generator's million in flat memory.
+
+        Pairs are read lazily and written in order, so where a key comes twice the later value stays. Nothing is kept of
+        what was written, and no connection is held while the next pairs are made.
+
+        Args:
+            pairs: of key and value, tuples or lists; of a mapping its items.
+            ttl: of all of them, as in `put`.
+            chunk: how many make a piece. A piece is in memory as a whole: large values want a smaller one.
+
+        Returns:
+            How many pairs were put.
+
+        Raises:
+            NamespaceError, InvalidValue, ValueTooLarge, InvalidTTL, InvalidArgument: of a pair; a note names its key.
+            Exception: what reading `pairs` raises.
+                After any error the pieces before it stay written, of its own piece nothing is (OutcomeUnknown: perhaps
+                all of it), and a note of the error says how many entries were stored before.
+        """
+        arguments.whole("chunk", chunk)
+        given = pairs.items() if isinstance(pairs, Mapping) else arguments.iterable("pairs", pairs)
+        commands = translate.each_put(self._scope, given, ttl)
+        return sum(loading.stored(self._gateway, loading.pieces(commands, chunk)))
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove the entries at several keys in one atomic batch; return how many were living.

@@ -6,8 +6,9 @@ text, its TTL is one integer (see agentmem.ttl). A repository never validates ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from agentmem.entries import Record
 from agentmem.ttl import DEFAULT, KEEP
@@ -25,6 +26,10 @@ class PutCommand(NamedTuple):
     ttl: int = DEFAULT
     if_version: int | None = None
     if_absent: bool = False
+
+
+put_from: Callable[[Sequence[Any]], PutCommand] = partial(tuple.__new__, PutCommand)
+"""A PutCommand of all its fields in order, for batches: see agentmem.entries.record_from."""
 
 
 class DeleteCommand(NamedTuple):
@@ -90,6 +95,14 @@ class Outcome(NamedTuple):
 
     value: bool | int | float | None
     record: Record | None
+
+
+def written(records: Iterable[Record]) -> list[Outcome]:
+    """The outcomes of puts that wrote these records."""
+    return [_outcome_from((None, record)) for record in records]
+
+
+_outcome_from: Callable[[Sequence[Any]], Outcome] = partial(tuple.__new__, Outcome)
 
 
 def needs_body(command: Command) -> bool:

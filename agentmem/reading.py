@@ -122,7 +122,7 @@ class Reading(Handle):
         following = None
         if len(found.records) > limit:
             following = cursors.encode(self._scope, query, _end(query, after, found, limit))
-        return Page([self._scope.entry(record) for record in found.records[:limit]], following)
+        return Page(self._scope.entries(found.records[:limit]), following)
 
     def keys(self, prefix: str = "", *, limit: int | None = None) -> Iterator[str]:
         """Iterate over the keys that begin with a literal prefix, in order of code points.

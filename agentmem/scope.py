@@ -19,6 +19,8 @@ from agentmem.errors import (
 from agentmem.keys import MAX_KEY_BYTES, Pattern, validate_key, validate_partition, validate_prefix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agentmem.values import Codec
 
 # The key that is the prefix itself would be "" inside of the scope, which is no key (R1): so it is outside.
@@ -143,6 +145,13 @@ class Scope:
     def entry(self, record: Record) -> Entry:
         """The caller's entry for a repository's record."""
         return self.entry_class(record, self.codec, record.key[len(self.prefix) :])
+
+    def entries(self, records: Iterable[Record]) -> list[Entry]:
+        """As `entry` of each."""
+        if self.prefix:
+            return [self.entry(record) for record in records]
+        made, codec = self.entry_class, self.codec
+        return [made(record, codec) for record in records]
 
     def encode(self, value: Any, root: str = "value") -> str:
         """The JSON text of a value.

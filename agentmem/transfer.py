@@ -15,6 +15,10 @@ What an entry is to its users goes along: key, value, metadata, the time that it
 does not: version, `created_at`, `updated_at`, and with it the order by "updated". Nor do the partition's name and its
 policy: a handle speaks of one partition, whichever the other side is bound to.
 
+Entries go along and nothing else: sessions, fleets and trajectories, which are made of entries, but neither the items
+of work queues nor the values of Q-tables. Let workers empty a queue before its store is left. A Q-table is carried by
+`there.qtable(name).restore(here.qtable(name).snapshot())`, or through a file by `Snapshot.save` and `load`.
+
 Values travel as they are stored, whatever codec the handles have; the codec that wrote them must read them.
 
 Everything happens a batch at a time, so memory stays flat whatever the number of entries. A batch is atomic, the whole
@@ -25,21 +29,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from agentmem import translate, values
+from agentmem import loading, translate, values
 from agentmem.errors import CorruptEntry, InvalidArgument
+from agentmem.loading import PIECE_ENTRIES
 
 if TYPE_CHECKING:
+    from agentmem.commands import PutCommand
     from agentmem.entries import Entry
     from agentmem.memory import Memory
-
-T = TypeVar("T")
-
-BATCH_ENTRIES: Final = 1000
-BATCH_CHARACTERS: Final = 1024 * 1024
 
 OnCorrupt = Callable[[CorruptEntry], object]
 OnProgress = Callable[[int], object]
@@ -70,7 +71,7 @@ def copy(
     on_corrupt: OnCorrupt | None = None,
     on_progress: OnProgress | None = None,
 ) -> int:
-    """Put a copy of every entry under a prefix into another memory, of any backend.
+    """Put a copy of every entry under a prefix into another memory, of any backend; not of queues and Q-tables.
 
     Others may read and write meanwhile: each entry that lives through the copy comes once, as it was at some moment of
     it. An entry of the target in the way is replaced, others of it stay. Keys are the handles' own, so
@@ -90,14 +91,15 @@ def copy(
     Raises:
         CorruptEntry: an entry of the source cannot be decoded, and there is no `on_corrupt`.
         NamespaceError, ValueTooLarge: the target does not take an entry. A note of the error names its key.
+            A note of this error or any other says how many entries were stored before.
         InvalidKey: a bad prefix, or a key that is too long together with the target's.
     """
-    writer = _without_codec(target)
-    batches = (
-        [_Line(entry.key, entry.value, entry.metadata, ttl) for entry, ttl in batch]
+    lines = (
+        _Line(entry.key, entry.value, entry.metadata, ttl)
         for batch in _living(source, prefix, on_corrupt)
+        for entry, ttl in batch
     )
-    return _total((_store(writer, batch) for batch in batches), on_progress)
+    return _total(_stored(target, lines), on_progress)
 
 
 def export_lines(
@@ -108,7 +110,7 @@ def export_lines(
     on_corrupt: OnCorrupt | None = None,
     on_progress: OnProgress | None = None,
 ) -> int:
-    """Write every entry under a prefix as a line of JSON, sorted by key.
+    """Write every entry under a prefix as a line of JSON, sorted by key; not the items of queues, nor Q-tables.
 
     Others may write meanwhile: each entry that lives through the export comes once.
 
@@ -154,11 +156,10 @@ def import_lines(file: Iterable[str | bytes], memory: Memory, *, on_progress: On
         InvalidArgument: a line is no entry; the text has its number. What stands in earlier batches is stored.
         InvalidKey, InvalidValue, InvalidTTL, NamespaceError, ValueTooLarge: the memory does not take an entry. A note
             of the error names its key. Of its batch nothing is stored.
+            A note of this error or any other says how many entries were stored before.
     """
-    writer = _without_codec(memory)
-    numbered = ((number, line) for number, line in enumerate(file, 1) if line.strip())
-    batches = _batches(numbered, lambda pair: len(pair[1]))
-    return _total((_store(writer, [_parsed(*pair) for pair in batch]) for batch in batches), on_progress)
+    lines = (_parsed(number, line) for number, line in enumerate(file, 1) if line.strip())
+    return _total(_stored(memory, lines), on_progress)
 
 
 def _total(counts: Iterable[int], on_progress: OnProgress | None) -> int:
@@ -173,7 +174,8 @@ def _total(counts: Iterable[int], on_progress: OnProgress | None) -> int:
 def _living(memory: Memory, prefix: str, on_corrupt: OnCorrupt | None) -> Iterator[list[tuple[Entry, float | None]]]:
     """Batches of entries that can be decoded, with the seconds that each has left; None for ever."""
     reader = _without_codec(memory)
-    for batch in _batches(_readable(reader.items(prefix), on_corrupt), lambda entry: len(entry.body)):
+    readable = _readable(reader.items(prefix), on_corrupt)
+    for batch in loading.pieces(readable, PIECE_ENTRIES, lambda entry: len(entry.body)):
         if all(entry.expires_at is None for entry in batch):
             yield [(entry, None) for entry in batch]
             continue
@@ -199,19 +201,6 @@ def _readable(entries: Iterable[Entry], on_corrupt: OnCorrupt | None) -> Iterato
             yield entry
 
 
-def _batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    batch: list[T] = []
-    characters = 0
-    for item in items:
-        batch.append(item)
-        characters += size(item)
-        if len(batch) == BATCH_ENTRIES or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
 def _text(entry: Entry, ttl: float | None) -> str:
     # Around a value that was decoded a line end can only be white space between its parts: agentmem writes none, others
     # may have.
@@ -229,18 +218,17 @@ def _parsed(number: int, line: str | bytes) -> _Line:
         raise InvalidArgument(f"line {number:,} is no entry: {error}") from error
 
 
-def _store(memory: Memory, lines: list[_Line]) -> int:
-    commands = []
-    for line in lines:
-        try:
-            commands.append(
-                translate.put(memory._scope, line.key, line.value, ttl=line.ttl, metadata=line.metadata or None)
-            )
-        except InvalidArgument as error:
-            error.add_note(f"This was the entry {line.key[:200]!r}.")
-            raise
-    memory._gateway.apply(commands)
-    return len(commands)
+def _stored(memory: Memory, lines: Iterable[_Line]) -> Iterator[int]:
+    writer = _without_codec(memory)
+    commands = (
+        translate.put_of_many(writer._scope, line.key, line.value, ttl=line.ttl, metadata=line.metadata or None)
+        for line in lines
+    )
+    return loading.stored(writer._gateway, loading.pieces(commands, PIECE_ENTRIES, _characters))
+
+
+def _characters(command: PutCommand) -> int:
+    return len(command.body) + len(command.metadata or "")
 
 
 def _without_codec(memory: Memory) -> Memory:

@@ -5,7 +5,7 @@ The methods of `Memory`, a batch and a transaction all pass here, so they take a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from agentmem import arguments, queue_port, values
@@ -19,6 +19,7 @@ from agentmem.commands import (
     Outcome,
     PutCommand,
     TouchCommand,
+    put_from,
 )
 from agentmem.entries import Record
 from agentmem.errors import InvalidArgument, InvalidTTL, InvalidValue
@@ -91,14 +92,39 @@ def puts(scope: Scope, mapping: Mapping[str, Any], ttl: MaybeTTL) -> list[PutCom
         raise InvalidArgument(f"put_many takes a mapping of keys to values, not {type(mapping).__name__}")
     milliseconds = to_milliseconds(ttl)
     keys = [scope.writable(key) for key in mapping]
-    commands = []
-    for absolute, value in zip(keys, mapping.values(), strict=True):
-        try:
-            commands.append(PutCommand(absolute, scope.encode(value), None, milliseconds))
-        except InvalidArgument as error:
-            error.add_note(f"This was the value for the key {scope.relative(absolute)!r}.")
-            raise
-    return commands
+    # One value after the other, through all that is done with it: its parts are in the processor's cache then.
+    return [
+        put_from((key, _body(scope, key, value), None, milliseconds, None, False))
+        for key, value in zip(keys, mapping.values(), strict=True)
+    ]
+
+
+def _body(scope: Scope, key: str, value: Any) -> str:
+    try:
+        return scope.encode(value)
+    except InvalidArgument as error:
+        error.add_note(f"This was the value for the key {scope.relative(key)!r}.")
+        raise
+
+
+def each_put(scope: Scope, pairs: Iterable[Any], ttl: MaybeTTL) -> Iterator[PutCommand]:
+    """As `put_of_many` for each of any number of (key, value) pairs, which are read one at a time."""
+    to_milliseconds(ttl)  # refused also where nothing follows
+    for number, pair in enumerate(pairs, 1):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InvalidArgument(f"item {number:,} is no pair of a key and a value: {values.shown(pair)}")
+        yield put_of_many(scope, *pair, ttl=ttl)
+
+
+def put_of_many(
+    scope: Scope, key: str, value: Any, *, ttl: MaybeTTL, metadata: Mapping[str, Any] | None = None
+) -> PutCommand:
+    """As `put`; an error carries a note that names its key."""
+    try:
+        return put(scope, key, value, ttl=ttl, metadata=metadata)
+    except InvalidArgument as error:
+        error.add_note(f"This was the entry {values.shown(key)}.")
+        raise
 
 
 def delete(scope: Scope, key: str, if_version: int | None = None, *, returning: bool = False) -> DeleteCommand:

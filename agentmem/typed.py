@@ -11,6 +11,7 @@ from agentmem.arguments import MISSING
 from agentmem.coordination.fencing import Fence
 from agentmem.entries import Entry, Page
 from agentmem.errors import ConfigurationError, InvalidValue
+from agentmem.loading import PIECE_ENTRIES
 from agentmem.ttl import TTL, UNSET, MaybeTTL
 
 if TYPE_CHECKING:
@@ -134,6 +135,16 @@ class TypedMemory(Generic[M]):
     ) -> dict[str, TypedEntry[M]]:
         """As `Memory.put_many`."""
         return cast("dict[str, TypedEntry[M]]", self._memory.put_many(mapping, ttl=ttl, chunk=chunk))
+
+    def load(
+        self,
+        pairs: Iterable[tuple[str, M | Mapping[str, Any]]] | Mapping[str, M | Mapping[str, Any]],
+        *,
+        ttl: MaybeTTL = UNSET,
+        chunk: int = PIECE_ENTRIES,
+    ) -> int:
+        """As `Memory.load`."""
+        return self._memory.load(pairs, ttl=ttl, chunk=chunk)
 
     @overload
     def get(self, key: str) -> M | None: ...

@@ -95,7 +95,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, UsageError):
         return f"{error.format_message()} {_hint(error)}"
     if isinstance(error, AgentMemError | NotFound | Refused | FileFailed):
-        return ". ".join([str(error), *getattr(error, "__notes__", ())])
+        notes = " ".join(getattr(error, "__notes__", ()))
+        return f"{error}. {notes}" if notes else str(error)
     return f"unexpected {type(error).__name__}: {error} (AGENTMEM_DEBUG=1 shows where)"
 
 

@@ -17,7 +17,7 @@ from agentmem.cli.exits import FileFailed
 from agentmem.cli.inputs import standard_input
 from agentmem.cli.listing import Prefix
 from agentmem.cli.output import counted, harmless
-from agentmem.errors import AgentMemError, CorruptEntry, InvalidArgument
+from agentmem.errors import CorruptEntry, InvalidArgument
 
 _DASH: Final = Path("-")
 
@@ -35,7 +35,10 @@ def export(
     ] = None,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Write entries as JSON lines, sorted by key: value, metadata and the TTL that is left."""
+    """Write entries as JSON lines, sorted by key: value, metadata and the TTL that is left.
+
+    Entries alone: the items of work queues and the values of Q-tables are not among them.
+    """
     from agentmem import transfer
 
     skipped, terminal = _Skipped(skip_corrupt), output is None and sys.stdout.isatty()
@@ -61,9 +64,8 @@ def import_(
     """Put the entries of JSON lines, as `export` writes them; TTLs begin anew."""
     from agentmem import transfer
 
-    stored = _Stored()
-    with _lines(file) as lines, run.memory() as memory, _progress(run, "imported") as show, stored.told():
-        number = transfer.import_lines(lines, memory, on_progress=stored.and_show(show))
+    with _lines(file) as lines, run.memory() as memory, _progress(run, "imported") as show:
+        number = transfer.import_lines(lines, memory, on_progress=show)
     _answer(run, "imported", number)
 
 
@@ -85,7 +87,10 @@ def copy(
     ] = None,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Put a copy of entries into another store or partition, with what is left of their TTLs."""
+    """Put a copy of entries into another store or partition, with what is left of their TTLs.
+
+    Entries alone: the items of work queues and the values of Q-tables are not copied.
+    """
     from agentmem import transfer
 
     there = replace(run, partition=run.partition_name() if to_partition is None else to_partition)
@@ -93,16 +98,14 @@ def copy(
         there = replace(there, url=to, options={})
     if (there.place(), there.partition_name()) == (run.place(), run.partition_name()):
         raise InvalidArgument("copy from where to where? --to names another store, --to-partition another partition")
-    stored, skipped = _Stored(), _Skipped(skip_corrupt)
+    skipped = _Skipped(skip_corrupt)
     with (
         run.memory() as source,
         there.memory() as target,
         _progress(run, "copied") as show,
-        stored.told(),
         skipped.explained(),
     ):
-        on_progress = stored.and_show(show)
-        number = transfer.copy(source, target, prefix, on_corrupt=skipped.on_corrupt, on_progress=on_progress)
+        number = transfer.copy(source, target, prefix, on_corrupt=skipped.on_corrupt, on_progress=show)
     _answer(run, "copied", number, skipped)
 
 
@@ -133,29 +136,6 @@ class _Skipped:
             yield
         except CorruptEntry as error:
             error.add_note("--skip-corrupt leaves such entries out.")
-            raise
-
-
-class _Stored:
-    """How far a command came: an error is no reason to believe that nothing was changed."""
-
-    def __init__(self) -> None:
-        self._number = 0
-
-    def and_show(self, show: Callable[[int], None]) -> Callable[[int], None]:
-        def on_progress(number: int) -> None:
-            self._number = number
-            show(number)
-
-        return on_progress
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        try:
-            yield
-        except AgentMemError as error:
-            if self._number:
-                error.add_note(f"{counted(self._number)} before it are stored.")
             raise
 
 

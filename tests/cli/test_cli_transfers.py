@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentmem import transfer
+from agentmem.loading import PIECE_ENTRIES
 from agentmem.testing.support import exactly
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def test_what_is_refused_is_named(shell: Shell, line: str, message: str) -> None
 
 
 def test_an_error_says_how_far_it_came(shell: Shell) -> None:
-    lines = [f'{{"key": "k{number:04}", "value": 1}}' for number in range(transfer.BATCH_ENTRIES)]
+    lines = [f'{{"key": "k{number:04}", "value": 1}}' for number in range(PIECE_ENTRIES)]
     message = shell.fails(2, "import", stdin="\n".join([*lines, "nonsense"]))
     assert message.startswith("line 1,001 is no entry")
-    assert message.endswith("1,000 entries before it are stored.")
+    assert message.endswith("Entries stored before it: 1,000.")
     assert shell.ok("count") == "1000\n"
 
 

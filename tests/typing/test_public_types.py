@@ -57,6 +57,7 @@ def memory() -> Iterator[Memory]:
 def test_a_handle(memory: Memory) -> None:
     assert_type(memory.put("note", {"text": "a"}), Entry)
     assert_type(memory.put_many({"b": 1}, ttl=60), dict[str, Entry])
+    assert_type(memory.load((key, 1) for key in "ab"), int)
     assert_type(memory.entry("note"), Entry | None)
     assert_type(memory.exists("note"), bool)
     assert_type(memory.search("*"), Page[Entry])

@@ -26,6 +26,8 @@ CALLS: dict[str, Callable[[Memory], Any]] = {
     "put": lambda m: m.put("a", 1),
     "put_many": lambda m: m.put_many({"a": 1}),
     "put_many of none": lambda m: m.put_many({}),
+    "load": lambda m: m.load({"a": 1}),
+    "load of none": lambda m: m.load([]),
     "delete": lambda m: m.delete("a"),
     "delete_many": lambda m: m.delete_many(["a"]),
     "delete_many of none": lambda m: m.delete_many([]),

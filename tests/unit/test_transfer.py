@@ -14,6 +14,7 @@ import pytest
 
 import agentmem
 from agentmem import CorruptEntry, InvalidArgument, Memory, NamespaceError, ValueTooLarge, transfer
+from agentmem.loading import PIECE_CHARACTERS, PIECE_ENTRIES
 from agentmem.testing.harnesses import SQLiteFileHarness
 from agentmem.testing.support import SHORT, eventually, exactly
 from tests.unit.dict_repository import DictRepository
@@ -207,7 +208,7 @@ def test_batches_lose_and_double_nothing(count: int) -> None:
     target = Memory(repository)
     source.put_many({f"k{number:04}": number for number in range(count)})
     assert transfer.copy(source, target) == count
-    assert repository.calls["apply"] == -(-count // transfer.BATCH_ENTRIES)
+    assert repository.calls["apply"] == -(-count // PIECE_ENTRIES)
     assert everything(target) == everything(source)
     lines = exported(source).splitlines()
     assert transfer.import_lines(lines, target) == count == len(lines)
@@ -265,15 +266,17 @@ def test_what_the_memory_does_not_take_is_named_by_its_key(line: str, error: typ
     with agentmem.connect("sqlite://", namespace="aqe/", max_value_bytes=200) as memory:
         with pytest.raises(error) as caught:
             transfer.import_lines(['{"key": "aqe/first", "value": 1}', line], memory)
-        assert caught.value.__notes__ == [f"This was the entry {json.loads(line)['key']!r}."]
+        notes = [f"This was the entry {json.loads(line)['key']!r}.", "Entries stored before it: 0."]
+        assert caught.value.__notes__ == notes
         assert memory.count() == 0
 
 
 def test_earlier_batches_stay_after_an_error(target: Memory) -> None:
-    lines = [f'{{"key": "k{number:04}", "value": 1}}' for number in range(transfer.BATCH_ENTRIES)]
-    with pytest.raises(InvalidArgument, match=r"line 1,001 is no entry"):
+    lines = [f'{{"key": "k{number:04}", "value": 1}}' for number in range(PIECE_ENTRIES)]
+    with pytest.raises(InvalidArgument, match=r"line 1,001 is no entry") as caught:
         transfer.import_lines([*lines, "nonsense"], target)
-    assert target.count() == transfer.BATCH_ENTRIES
+    assert caught.value.__notes__ == ["Entries stored before it: 1,000."]
+    assert target.count() == PIECE_ENTRIES
 
 
 def test_r10_one_corrupt_entry_is_told_of_and_left_out(target: Memory, tmp_path: Path) -> None:
@@ -320,7 +323,7 @@ def test_memory_stays_flat() -> None:
     finally:
         tracemalloc.stop()
     assert sink.calls["entries"] == 40_000
-    assert peak < 8 * transfer.BATCH_CHARACTERS, "twenty megabytes went through"
+    assert peak < 8 * PIECE_CHARACTERS, "twenty megabytes went through"
 
 
 def test_r35_a_closed_handle_refuses(source: Memory, target: Memory) -> None:

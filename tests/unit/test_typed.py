@@ -87,6 +87,7 @@ def test_every_method_takes_and_gives_models(memory: Memory) -> None:
     steps = memory.typed(Step)
     written = steps.put_many({"a": Step(name="a"), "b": {"name": "b", "score": 2}}, chunk=1)
     assert {key: entry.value for key, entry in written.items()} == {"a": Step(name="a"), "b": Step(name="b", score=2.0)}
+    assert steps.load([("a", Step(name="a")), ("b", {"name": "b", "score": 2})]) == 2
     assert steps.get_many(["a", "x"]) == {"a": Step(name="a")}
     assert [entry.value.name for entry in steps.search(where={"score": {"$gt": 1}})] == ["b"]
     assert [entry.value.name for entry in steps.items()] == list(steps.keys()) == steps.children() == ["a", "b"]

@@ -31,6 +31,7 @@ WRITES: dict[str, Callable[[Memory], Any]] = {
     "update": lambda memory: memory.update("key", lambda value: value, default=1),
     "touch": lambda memory: memory.touch("key", 60),
     "put_many": lambda memory: memory.put_many({"a": 1, "b": 2}),
+    "load": lambda memory: memory.load({"a": 1, "b": 2}, chunk=1),
     "delete_many": lambda memory: memory.delete_many(["a", "b"]),
     "apply": lambda memory: memory.apply([Put("a", 1), Increment("b")]),
     "run": lambda memory: memory.run(lambda tx: tx.put("key", 1)),

@@ -38,6 +38,7 @@ WRITES: dict[str, Write] = {
     "put if_absent": lambda m: m.put("new", 2, if_absent=True),
     "put_many": lambda m: m.put_many({"text": 2, "new": 2}),
     "put_many in pieces": lambda m: m.put_many({"text": 2, "new": 2}, chunk=1),
+    "load": lambda m: m.load({"text": 2, "new": 2}, chunk=1),
     "increment": lambda m: m.increment("number"),
     "append": lambda m: m.append("list", 2),
     "merge": lambda m: m.merge("object", {"b": 2}),

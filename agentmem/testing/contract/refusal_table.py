@@ -40,6 +40,7 @@ KEY_CALLS: dict[str, Call] = {
     "get_many": lambda m, key: m.get_many(["text", key]),
     "delete_many": lambda m, key: m.delete_many(["text", key]),
     "put_many": lambda m, key: m.put_many({"text": 1, key: 2}),
+    "load": lambda m, key: m.load([("new", 1), (key, 2)]),
     "tx.get": lambda m, key: m.run(lambda tx: tx.get(key)),
     "tx.put": lambda m, key: m.run(lambda tx: tx.put(key, 1)),
 } | {
@@ -58,6 +59,7 @@ KEY_CALLS: dict[str, Call] = {
 VALUE_CALLS: dict[str, Call] = {
     "put": lambda m, value: m.put("text", value),
     "put_many": lambda m, value: m.put_many({"text": 1, "new": value}),
+    "load": lambda m, value: m.load([("text", 1), ("new", value)]),
     "append": lambda m, value: m.append("list", 1, value),
     "merge": lambda m, value: m.merge("object", {"a": {"b": value}}),
     "update's default": lambda m, value: m.update("new", lambda old: old, default=value),
@@ -69,6 +71,8 @@ VALUE_CALLS: dict[str, Call] = {
 TTL_CALLS: dict[str, Call] = {
     "put": lambda m, ttl: m.put("text", 1, ttl=ttl),
     "put_many": lambda m, ttl: m.put_many({"text": 1}, ttl=ttl),
+    "load": lambda m, ttl: m.load([("text", 1)], ttl=ttl),
+    "load of nothing": lambda m, ttl: m.load([], ttl=ttl),
     "increment": lambda m, ttl: m.increment("number", ttl=ttl),
     "touch": lambda m, ttl: m.touch("text", ttl),
     "apply Put": lambda m, ttl: m.apply([Put("new", 1), Put("text", 1, ttl=ttl)]),
@@ -115,6 +119,9 @@ OTHERS: list[tuple[str, str, type[errors.AgentMemError], Callable[[Memory], Any]
     ("several", "delete_many of text", errors.InvalidArgument, lambda m: m.delete_many("text")),
     ("several", "put_many of pairs", errors.InvalidArgument, lambda m: m.put_many([("text", 1)])),  # type: ignore[arg-type]
     ("several", "put_many of None", errors.InvalidArgument, lambda m: m.put_many(None)),  # type: ignore[arg-type]
+    ("several", "load of text", errors.InvalidArgument, lambda m: m.load("ab")),  # type: ignore[arg-type]
+    ("several", "load of keys", errors.InvalidArgument, lambda m: m.load(["ab", "cd"])),  # type: ignore[list-item]
+    ("several", "load of None", errors.InvalidArgument, lambda m: m.load(None)),  # type: ignore[arg-type]
     ("several", "apply of text", errors.InvalidArgument, lambda m: m.apply("text")),  # type: ignore[arg-type]
     ("several", "apply of pairs", errors.InvalidArgument, lambda m: m.apply([Put("text", 1), ("put", 1)])),  # type: ignore[list-item]
     ("several", "apply of an operation", errors.InvalidArgument, lambda m: m.apply(Put("text", 1))),  # type: ignore[arg-type]
@@ -145,6 +152,7 @@ WHOLE_CALLS: dict[str, Call] = {
     "apply Delete if_version": lambda m, n: m.apply([Put("new", 1), Delete("text", if_version=n)]),
     "apply Check": lambda m, n: m.apply([Put("new", 1), Check("text", n)]),
     "put_many chunk": lambda m, n: m.put_many({"text": 1}, chunk=n),
+    "load chunk": lambda m, n: m.load({"text": 1}, chunk=n),
 }
 
 
