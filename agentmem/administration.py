@@ -70,6 +70,7 @@ class Administration(Handle):
         default_ttl: MaybeTTL = UNSET,
         namespace: MaybeText = UNSET,
         description: MaybeText = UNSET,
+        index_values: bool | Unset = UNSET,
         **unknown: Any,
     ) -> Self:
         """Return a handle on another partition of the same store, and set the partition's policy if one is given.
@@ -82,22 +83,30 @@ class Administration(Handle):
             default_ttl: what `put` without a TTL means there; None for never.
             namespace: the prefix that every key written there must have (R4); None for any.
             description: for people; None for none.
+            index_values: whether equalities in `where` are to be looked up in an index of the values. Advice about
+                speed: what is found is the same with and without. PostgreSQL builds or drops the index before this
+                returns, while others read and write, and its writes cost more from then on; where it is as it should
+                be, nothing is done. SQLite and Redis have no such index, and ignore it.
             unknown: refused.
 
         Raises:
             InvalidKey: a bad name or namespace. InvalidTTL, InvalidArgument: a bad policy.
-            ConfigurationError: an unknown policy. PermissionDenied: a scoped handle.
+            ConfigurationError: an unknown policy, or `index_values` on a handle of `using`: no transaction builds it.
+            PermissionDenied: a scoped handle; or the role does not own the tables that it would have to index.
+            Unavailable: others, or a transaction that began before, were in the way of the index for a minute.
         """
         self._refuse_in_scope("partition")
         if unknown:
             raise ConfigurationError(
-                f"unknown policy {', '.join(sorted(unknown))!r}: known are default_ttl, namespace and description"
+                f"unknown policy {', '.join(sorted(unknown))!r}: known are default_ttl, namespace, description and "
+                "index_values"
             )
         handle = self._derive(self._scope.replaced(partition=validate_partition(name)))
         policy = Policy(
             None if default_ttl is UNSET else to_milliseconds(default_ttl),
             None if namespace is UNSET else validate_prefix("" if namespace is None else namespace),
             None if description is UNSET else _description(description),
+            None if index_values is UNSET else arguments.flag("index_values", index_values),
         )
         if policy != Policy():
             repository = self._gateway.repository

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast, overload
 
 from agentmem import values
 from agentmem.moments import expiry, from_microseconds
@@ -37,6 +37,10 @@ record_from: Callable[[Sequence[Any]], Record] = partial(tuple.__new__, Record)
 """A Record of its fields in order: a row as it is, without a call of Python's for each."""
 
 
+_UNREAD: Final = object()
+"""In place of a value that was not decoded yet: an unset slot would cost an exception at each first look."""
+
+
 class Entry:
     """One remembered value and what is known about it. Immutable; all times are aware UTC datetimes.
 
@@ -58,6 +62,7 @@ class Entry:
         _set_key(self, record.key if key is None else key)
         _set_record(self, record)
         _set_codec(self, codec)
+        _set_value(self, _UNREAD)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Entry is immutable: {name} cannot be set")
@@ -91,12 +96,11 @@ class Entry:
         Raises:
             CorruptEntry: what is stored cannot be decoded.
         """
-        try:
-            return self._value
-        except AttributeError:
+        value = self._value
+        if value is _UNREAD:
             value = values.decode(self._record.body, self.key, self._codec)
             _set_value(self, value)
-            return value
+        return value
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -87,8 +87,9 @@ def plan(commands: Iterable[Command], stored: Mapping[str, Record], context: Con
     for command in commands:
         key = command.key
         before = state[key] if key in state else stored.get(key)
-        floor = max(context.version_floor, last_version.get(key, 0))
-        outcome, after = step(command, before, context._replace(version_floor=floor))
+        floor = last_version.get(key, 0)
+        above = context if floor <= context.version_floor else context._replace(version_floor=floor)
+        outcome, after = step(command, before, above)
         outcomes.append(outcome)
         if after is not before:
             last_version[key] = max(r.version for r in (before, after) if r is not None)

@@ -68,11 +68,17 @@ class Slice(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What `define_partition` sets. None in a field leaves what stands; NEVER as `default_ttl`, or "", clears it."""
+    """What `define_partition` sets. None in a field leaves what stands; NEVER as `default_ttl`, or "", clears it.
+
+    Attributes:
+        index_values: whether searches with `where` are to be fast at the expense of writes. Advice: a backend may
+            ignore it, and what is found is the same.
+    """
 
     default_ttl: int | None = None
     namespace: str | None = None
     description: str | None = None
+    index_values: bool | None = None
 
 
 class Repository(ABC):

@@ -32,7 +32,11 @@ _NON_FINITE: Final = re.compile(rb"g.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _ALL_BUT_STRUCTURE: Final = bytes(set(range(256)) - set(b'[]{}"'))
 
+_DEEP_BYTES: Final = 2 * (MAX_LEVELS + 1)
+"""From here on a text may nest too deep: each level takes two brackets."""
+
 _read = msgspec.json.Decoder().decode
+_dumps = orjson.dumps
 
 
 class Codec(Protocol):
@@ -138,15 +142,14 @@ def _translated(value: Any, codec: Codec, root: str) -> Any:
 def _fast_text(tree: Any) -> bytes | None:
     """Return the JSON text, or None where only a walk can tell what is wrong, or that nothing is."""
     try:
-        text = orjson.dumps(tree, option=_STRICT)
+        text = _dumps(tree, None, _STRICT)
         # orjson writes members of an Enum, UUIDs and Fragments unasked; marshal knows none of them.
         exact = marshal.dumps(tree, 2)
     except (TypeError, ValueError, RecursionError):
         return None
     if b"null" in text and _NON_FINITE.search(exact):
         return None
-    # Each level takes two brackets.
-    return text if len(text) < 2 * (MAX_LEVELS + 1) or _is_shallow(text) else None
+    return text if len(text) < _DEEP_BYTES or _is_shallow(text) else None
 
 
 def _is_shallow(text: bytes) -> bool:

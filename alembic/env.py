@@ -11,7 +11,7 @@ from sqlalchemy import Connection, String, inspect
 from sqlalchemy.schema import CreateSchema
 
 from agentmem.errors import AgentMemError
-from agentmem.sql import metadata, migrations, schema
+from agentmem.sql import include_declared, metadata, migrations, schema
 from agentmem.sql.migration_locks import lock_timeout, set_lock_timeout
 from agentmem.sql.migration_targets import dialect_of
 from agentmem.sql.naming import Naming
@@ -43,12 +43,14 @@ OURS = {naming.table(name) for name in metadata.tables}
 
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
-    """Compare our own tables alone: a host's are none of our business."""
+    """Compare our own tables alone: a host's are none of our business, and our partitions' indexes are data."""
     if type_ == "schema":
         return name == reported_schema()
     # Alembic leaves its version table out by itself, but not where it calls the table's schema None.
     is_known = name == naming.table(schema.VERSION_TABLE) and parent_names["schema_name"] != naming.schema
-    return type_ != "table" or (name in OURS and not is_known)
+    if type_ == "table":
+        return name in OURS and not is_known
+    return include_declared(name, type_, parent_names)
 
 
 def reported_schema() -> str | None:

@@ -30,6 +30,8 @@ def measure(backend: str, many: int = MANY, rounds: int = 5) -> dict[str, float]
         found = {
             f"search with a filter among {many:,}": _median(lambda: memory.search(where=WHERE, limit=50), rounds),
             f"count with a filter among {many:,}": _median(lambda: memory.count(where=WHERE), rounds),
+            f"search for one of {many:,}": _median(lambda: memory.search(where={"task": key(many // 2)}), rounds),
+            **_indexed(memory, many, rounds),
             f"stats of {many:,}": _median(memory.stats, rounds),
             f"clear of {many // 10:,} among {many:,}": _cleared(memory, many // 10),
             f"purge of {many // 10:,} beside 4 writers": _purged(memory, many // 10),
@@ -37,6 +39,31 @@ def measure(backend: str, many: int = MANY, rounds: int = 5) -> dict[str, float]
         }
     found["cold start: python alone"] = _median(lambda: subprocess.run([sys.executable, "-c", ""], check=True), rounds)
     return found
+
+
+def _indexed(memory: agentmem.Memory, many: int, rounds: int) -> dict[str, float]:
+    """The same with an index of values, where the backend has one, and what writing costs then."""
+    without = _median(lambda: _put(memory), rounds)
+    built = timed(lambda: memory.partition("occasions", index_values=True))
+    found = {
+        f"with index: search with a filter among {many:,}": _median(
+            lambda: memory.search(where=WHERE, limit=50), rounds
+        ),
+        f"with index: count with a filter among {many:,}": _median(lambda: memory.count(where=WHERE), rounds),
+        f"with index: search for one of {many:,}": _median(
+            lambda: memory.search(where={"task": key(many // 2)}), rounds
+        ),
+        "with index: 100 puts": _median(lambda: _put(memory), rounds),
+        "100 puts": without,
+        f"to build an index of {many:,}": built,
+    }
+    memory.partition("occasions", index_values=False)
+    return found
+
+
+def _put(memory: agentmem.Memory) -> None:
+    for index in range(100):
+        memory.put(key(index * 7), value(index))
 
 
 def _median(work: Callable[[], object], rounds: int) -> float:

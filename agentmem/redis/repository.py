@@ -99,8 +99,10 @@ class RedisRepository(Repository):
         return removed
 
     def define_partition(self, name: str, policy: Policy) -> None:
+        """As the port says; there is no index of values here."""
         changes: list[Any] = []
-        for field, value in zip(_FIELDS[1:], policy, strict=True):
+        stored = policy.default_ttl, policy.namespace, policy.description
+        for field, value in zip(_FIELDS[1:], stored, strict=True):
             if value is not None:
                 changes += (field, value or "")  # NEVER and "" clear
         with self._writes.making(name):

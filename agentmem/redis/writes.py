@@ -18,8 +18,9 @@ from agentmem.commands import (
     TouchCommand,
     needs_body,
     plain_puts,
+    written,
 )
-from agentmem.entries import Record
+from agentmem.entries import Record, record_from
 from agentmem.errors import AgentMemError, NamespaceError, Unavailable, VersionConflict
 from agentmem.plan import Context, plan
 from agentmem.redis import scripts
@@ -95,7 +96,7 @@ class Writes:
 
         It is registered first: a partition that is registered and not there shows nowhere, one that is there and not
         registered would be lost to `partitions`. And once more when it is made: somebody who dropped the one before may
-        have taken the name off the list in between. That this second time fails is no error of the write, which is done.
+        have taken the name off the list in between. Where this second time fails, the write is done all the same.
         """
         self.register(partition)
         yield
@@ -170,10 +171,11 @@ class Writes:
             raise NamespaceError(answer[2].decode(), answer[1].decode())
         _, now_us, expires_us, *others = answer
         expires = expires_us or None
-        records = [Record(put.key, put.body, now_us, now_us, now_us, expires, put.metadata) for put in puts]
+        given = (now_us, now_us, now_us, expires)
+        records = [record_from((key, body, *given, metadata)) for key, body, metadata, *_ in puts]
         for index, version, created in zip(others[::3], others[1::3], others[2::3], strict=True):
             records[index] = records[index]._replace(version=version, created_us=created)
-        return [Outcome(None, record) for record in records]
+        return written(records)
 
     def _planned(self, partition: str, place: Place, commands: Sequence[Command]) -> list[Outcome]:
         def commit(plan: list[Any]) -> Any:

@@ -1,11 +1,12 @@
 """For the env.py of a host whose Alembic looks at a database that agentmem's tables are in as well.
 
 A host chooses one of two ways, not to be mixed. It leaves our tables out, by `include_name` or `include_name_for`; or
-it lists `metadata` or `metadata_for` in its `target_metadata`, and then needs none of the others.
+it lists `metadata` or `metadata_for` in its `target_metadata`, with `include_declared` where partitions are indexed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 IncludeName = Callable[[str | None, str, Mapping[str, str | None]], bool]
 
 _USUAL_SCHEMA: Final = "public"
+_VALUE_INDEX: Final = re.compile(r"ix_.*memory_entries_value_[0-9a-f]{15}", re.DOTALL)
 
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
@@ -52,6 +54,16 @@ def include_name_for(*, schema: str | None = None, table_prefix: str = "") -> In
         return type_ != "table" or name not in ours or parent_names.get("schema_name") not in schemas
 
     return include
+
+
+def include_declared(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+    """Tell Alembic to compare all but the indexes that partitions have got by `index_values`.
+
+    `context.configure(target_metadata=[mine, agentmem.sql.metadata], include_name=agentmem.sql.include_declared)`: no
+    metadata declares them, because any process may ask for one, so that autogenerate would drop them. For any schema
+    and prefix.
+    """
+    return type_ != "index" or _VALUE_INDEX.fullmatch(name or "") is None
 
 
 def metadata_for(*, schema: str | None = None, table_prefix: str = "") -> MetaData:

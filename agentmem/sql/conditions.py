@@ -19,7 +19,9 @@ class Conditions(NamedTuple):
     parameters: dict[str, Any]
 
 
-def conditions_of(dialect: Dialect, query: Query, after: Position | None = None) -> Conditions:
+def conditions_of(
+    dialect: Dialect, query: Query, after: Position | None = None, *, is_indexed: bool = False
+) -> Conditions:
     """The conditions of a query, from a position on.
 
     The pattern's literal prefix is a range of keys, and a position in the order of keys narrows it: the cost is that
@@ -30,7 +32,7 @@ def conditions_of(dialect: Dialect, query: Query, after: Position | None = None)
     if after is not None:
         _add_position(found, dialect, query, after)
     if query.where is not None:
-        text, parameters = dialect.filter(query.where)
+        text, parameters = dialect.filter(query.where, is_indexed=is_indexed)
         found.texts.append(text)
         found.parameters.update(parameters)
     return found

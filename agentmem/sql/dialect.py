@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,8 +18,10 @@ from agentmem.sql.connections import Link
 
 if TYPE_CHECKING:
     from agentmem.filters import Filter
+    from agentmem.sql.connections import EngineConnections
     from agentmem.sql.qtable import Learning
     from agentmem.sql.queue_dialect import QueueDialect
+    from agentmem.sql.replicas import ReplicatedConnections
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -50,6 +52,23 @@ class Dialect(Driver[Link]):
         """Whether a connection is told of what others notify."""
         return False
 
+    def execute(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> Any:
+        """Run a statement that reads entries; the cursor with its rows."""
+        return link.cursor.execute(statement, parameters)
+
+    def index_values(
+        self, connections: EngineConnections | ReplicatedConnections, partition: str, *, wanted: bool
+    ) -> None:
+        """See to it that a partition's values are indexed, or not, where there is such an index (Policy)."""
+
+    def is_indexed(self, read: Callable[[Callable[[Link], Any]], Any], partition: str) -> bool:
+        """Whether a partition's values are indexed, as far as is known; `read` lends a connection to find out."""
+        return False
+
+    def unfinished_indexes(self, link: Link, partitions: Sequence[str]) -> list[str]:
+        """Of which partitions the index was begun and is not being built any more."""
+        return []
+
     @abstractmethod
     def parameters(self, **values: Any) -> dict[str, Any]:
         """The named values of a statement, with what the dialect adds (SQLite: the clock)."""
@@ -63,8 +82,8 @@ class Dialect(Driver[Link]):
         """The condition that a column is in the list bound to `name`."""
 
     @abstractmethod
-    def record(self, row: Row) -> Record:
-        """A row of statements.COLUMNS."""
+    def records(self, rows: Iterable[Row]) -> list[Record]:
+        """Rows of statements.COLUMNS."""
 
     @abstractmethod
     def moment(self, value: Any) -> datetime:
@@ -79,8 +98,13 @@ class Dialect(Driver[Link]):
         """A condition that holds for exactly the keys that the pattern matches, and its parameters."""
 
     @abstractmethod
-    def filter(self, where: Filter) -> tuple[str, dict[str, Any]]:
-        """A condition that holds for exactly the entries that the filter matches, and its parameters."""
+    def filter(self, where: Filter, *, is_indexed: bool) -> tuple[str, dict[str, Any]]:
+        """A condition that holds for exactly the entries that the filter matches, and its parameters.
+
+        Args:
+            where: the filter.
+            is_indexed: as is_indexed says.
+        """
 
     @abstractmethod
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:

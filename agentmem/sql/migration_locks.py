@@ -17,11 +17,14 @@ POLL_SECONDS: Final = 0.1
 
 _SET_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :value, true)")
 _TRY: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-_HOLDER: Final = text(
-    "SELECT l.pid, a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
-    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+HELD: Final = (
+    "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint) = :key"
+    "AND (CAST(l.classid AS bigint) << 32) + CAST(l.objid AS bigint) ="
+)
+"""Which row of pg_locks is that of an advisory lock's holder; its key comes behind."""
+_HOLDER: Final = text(
+    f"SELECT l.pid, a.application_name FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid WHERE {HELD} :key"
 )
 
 
@@ -105,7 +108,8 @@ def transaction_lock(
     while not connection.execute(_TRY, {"key": key}).scalar_one():
         if not deadline.left:
             raise Unavailable(
-                f"gave up after {deadline.seconds:g} s: {_holder(connection, key)} is migrating this database"
+                f"gave up after {deadline.seconds:g} s: {_holder(connection, key)} is migrating this database, "
+                "or building an index of it"
             )
         if between is not None:
             between()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_SCHEMA: Final = 63
 LONGEST_PREFIX: Final = 24
-"""PostgreSQL cuts names at 63 bytes, and the longest of ours is an index's of 29."""
+"""PostgreSQL cuts names at 63 bytes, and the longest of ours is an index's of 39."""
 
 _FORBIDDEN: Final = set("%{}:\\$\0")
 """Signs that mean something in the text of a statement; all others are quoted."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -10,6 +12,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import ARRAY, Text, any_, bindparam
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import ColumnElement
 
 from agentmem.entries import Record
@@ -19,14 +22,16 @@ from agentmem.moments import from_microseconds
 from agentmem.pool.drivers import is_readable
 from agentmem.retry import rounds
 from agentmem.sql import postgres_filters, statements
-from agentmem.sql.connections import JOINED, Link
+from agentmem.sql.connections import JOINED, Link, translated
 from agentmem.sql.dialect import Dialect, Row
+from agentmem.sql.migration_locks import Deadline
 from agentmem.sql.naming import DEFAULT, Naming, apply_to
 from agentmem.sql.options import AUTO
 from agentmem.sql.postgres_arrays import text_array
-from agentmem.sql.postgres_batches import WORDS, Batches, record
-from agentmem.sql.postgres_cursors import cursor_of, moment_of
+from agentmem.sql.postgres_batches import LOCK_SECONDS, WORDS, Batches, record
+from agentmem.sql.postgres_cursors import cursor_of, moment_of, roll_back
 from agentmem.sql.postgres_errors import translate
+from agentmem.sql.postgres_indexes import WAIT_SECONDS, ValueIndexes
 from agentmem.sql.postgres_single import Single
 from agentmem.sql.postgres_timeouts import ReplyTimeout
 from agentmem.sql.qtable_postgres import PostgresLearning
@@ -36,6 +41,8 @@ from agentmem.sql.types import server_now
 if TYPE_CHECKING:
     from agentmem.commands import Command, Outcome
     from agentmem.filters import Filter
+    from agentmem.sql.connections import EngineConnections
+    from agentmem.sql.replicas import ReplicatedConnections
 
 T = TypeVar("T")
 
@@ -68,6 +75,7 @@ class PostgresDialect(Dialect):
         self._prepare_threshold = prepare_threshold
         functions = {name: naming.quoted(name, self.compiler) for name in statements.FUNCTIONS}
         names = statements.names(self) | functions
+        self._indexes = ValueIndexes(naming, names, self.compiler)
         self._fields = names["memory_entries_fields"]
         self._batches = Batches(names, max_value_bytes)
         self._single = Single(names)
@@ -107,7 +115,7 @@ class PostgresDialect(Dialect):
         if raw.closed or raw.broken:
             return False
         if raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-            raw.rollback()
+            roll_back(link)
         if raw.info.transaction_status != TransactionStatus.IDLE:
             return False
         link.cursor = cursor_of(raw)
@@ -128,6 +136,44 @@ class PostgresDialect(Dialect):
         """In agentmem.sql.postgres_errors."""
         return translate(error, broken=broken, uncertain=uncertain)
 
+    def execute(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> Any:
+        """A filter's is planned for its operands each time."""
+        prepare = False if postgres_filters.has_operands(parameters) else None
+        return link.cursor.execute(statement, parameters, prepare=prepare)
+
+    def index_values(
+        self, connections: EngineConnections | ReplicatedConnections, partition: str, *, wanted: bool
+    ) -> None:
+        """Concurrently, in a session of its own: an index that stands as wanted costs one look."""
+        if connections.read(lambda link: self._indexes.stands(link, partition)) is not wanted:
+            self._change_index(connections, partition, wanted=wanted)
+        self._indexes.note(partition, is_there=wanted)
+
+    def _change_index(
+        self, connections: EngineConnections | ReplicatedConnections, partition: str, *, wanted: bool
+    ) -> None:
+        link: Link | None = None
+        try:
+            link = connections.apart()
+            is_pooled = not self.can_listen(link)
+            self._indexes.set(connections.engine, link, partition, wanted=wanted, is_pooled=is_pooled)
+        except DBAPIError as error:
+            raise translated(self, error) from error
+        except self.error as error:
+            broken = link is None or bool(link.raw.closed)
+            raise self.translate(error, broken=broken, uncertain=link is not None) from error
+        finally:
+            if link is not None:
+                connections.throw_away(link)
+
+    def is_indexed(self, read: Callable[[Callable[[Link], Any]], Any], partition: str) -> bool:
+        """The catalogue is asked once in a while."""
+        return self._indexes.is_known(read, partition)
+
+    def unfinished_indexes(self, link: Link, partitions: Sequence[str]) -> list[str]:
+        """Their builds were broken off."""
+        return self._indexes.unfinished(link, partitions)
+
     def parameters(self, **values: Any) -> dict[str, Any]:
         """The server has its own clock."""
         return values
@@ -140,9 +186,9 @@ class PostgresDialect(Dialect):
         """Membership in an array."""
         return column == any_(bindparam(name, type_=ARRAY(Text)))
 
-    def record(self, row: Row) -> Record:
-        """Timestamps come in the connection's time zone."""
-        return record(row)
+    def records(self, rows: Iterable[Row]) -> list[Record]:
+        """Timestamps count from 2000 here."""
+        return list(map(record, rows))
 
     def moment(self, value: int) -> datetime:
         """In UTC."""
@@ -160,9 +206,9 @@ class PostgresDialect(Dialect):
         )
         return f"{column} LIKE :like ESCAPE '\\'", {"like": like}
 
-    def filter(self, where: Filter) -> tuple[str, dict[str, Any]]:
+    def filter(self, where: Filter, *, is_indexed: bool) -> tuple[str, dict[str, Any]]:
         """All of it in SQL, over the generated JSONB."""
-        return postgres_filters.translate(where, fields_of=self._fields)
+        return postgres_filters.translate(where, fields_of=self._fields, is_indexed=is_indexed)
 
     def apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """One statement where one will do, else one transaction."""
@@ -198,8 +244,18 @@ class PostgresDialect(Dialect):
         return self._batches.purge(link, limit)
 
     def drop(self, link: Link, partition: str) -> int:
-        """Under a lock that waits for writers in flight and holds up new ones."""
-        return self._batches.drop(link, partition)
+        """Under a lock that waits for writers in flight and holds up new ones: so shortly, and often (ADR 0014).
+
+        The build of an index, which takes long, has a lock that is in the way of it and not in the writers' way.
+        """
+        deadline = Deadline(WAIT_SECONDS)
+        while True:
+            try:
+                return self._batches.drop(link, partition)
+            except psycopg.errors.LockNotAvailable:
+                if link.words is JOINED or not deadline.left or not self.recover(link):
+                    raise
+            time.sleep(LOCK_SECONDS * random.uniform(1, 2))  # noqa: S311 - no secret
 
     def define(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> None:
         """Run one writing statement."""

@@ -19,7 +19,8 @@ from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments
 from agentmem.sql.connections import JOINED, Words
 from agentmem.sql.postgres_arrays import moment_array, number_array, text_array
-from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, unix_us
+from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, roll_back, unix_us
+from agentmem.sql.postgres_filters import has_operands
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 WORDS = Words("BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK")
 STAGE_FROM = 32 * 1024 * 1024
 """From so many characters of bodies on, they come by COPY into a temporary table: a parameter ends at 1 GB."""
+LOCK_SECONDS = 0.8
+"""How long a partition's drop waits at a time for the lock on which writers wait behind it."""
 
 
 class Batches:
@@ -126,7 +129,7 @@ class Batches:
         """Two round trips: read under locks, write and commit. An exception leaves the roll-back to the keeper."""
         stored, created, policy = self._read(link, partition, commands)
         if not policy:
-            link.cursor.execute(link.words.rollback)
+            roll_back(link)
             return None
         now, default_ttl, namespace, floor = policy[0]
         context = Context(unix_us(now), default_ttl, namespace, self._max_value_bytes, floor)
@@ -180,19 +183,25 @@ class Batches:
     ) -> tuple[int, str | None]:
         """Remove the next piece."""
         statement = fragments.remove(self._names, condition, limit)
+        prepare = False if has_operands(parameters) else None
         link.uncertain = True
-        living, removed, last = link.cursor.execute(statement, {**parameters, "partition": partition}).fetchone()
+        rows = link.cursor.execute(statement, {**parameters, "partition": partition}, prepare=prepare)
+        living, removed, last = rows.fetchone()
         return living, last if removed == limit else None
 
     def purge(self, link: Link, limit: int) -> int:
         """Remove dead rows."""
         link.uncertain = True
-        return int(link.cursor.execute(fragments.purge(self._names, limit), {}).fetchone()[0])
+        # With its limit written out it is another statement for each: prepared, they would push out those of every day.
+        rows = link.cursor.execute(fragments.purge(self._names, limit), {}, prepare=False)
+        return int(rows.fetchone()[0])
 
     def drop(self, link: Link, partition: str) -> int:
         """Remove what is left of a partition while nobody writes; how many of these entries lived."""
         lock, learned, entries, row, policy = self._drop
         with _Transaction(link):
+            if link.words is not JOINED:
+                link.cursor.execute(f"SET LOCAL lock_timeout = '{round(LOCK_SECONDS * 1000)}ms'")
             link.cursor.execute(lock)
             for queues in self._drop_queues:
                 link.cursor.execute(queues, {"partition": partition})

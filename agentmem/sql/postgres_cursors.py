@@ -1,23 +1,48 @@
-"""PostgreSQL's timestamps as the integers that they are on the wire: a datetime for each cost half of a page."""
+"""What our cursors send and get otherwise than psycopg's: integers of one type, and timestamps as integers."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from psycopg.types.numeric import Int8BinaryLoader
+from psycopg import generators
+from psycopg.types.numeric import Int8BinaryLoader, Int8Dumper
 
 from agentmem.moments import from_microseconds, microseconds
+from agentmem.sql.connections import JOINED
+
+if TYPE_CHECKING:
+    from agentmem.sql.connections import Link
 
 EPOCH_US: Final = microseconds(datetime(2000, 1, 1, tzinfo=UTC))
 """What to add to a stored timestamptz, which counts from 2000, to count from 1970."""
 
 
 def cursor_of(raw: Any) -> Any:
-    """A cursor that gives timestamptz as an integer, for `unix_us`; what else uses the connection does not notice."""
+    """A cursor for the statements of this package; what else uses the connection does not notice.
+
+    It gives timestamptz as the integer that it is on the wire, for `unix_us`: a datetime for each cost half of a page.
+    An int is sent as a bigint whatever its size: psycopg's own choice of the smallest type makes another prepared
+    statement, with a plan of its own, for a limit of 100 and one of 100,000.
+    """
     cursor = raw.cursor(binary=True)
     cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
+    cursor.adapters.register_dumper(int, Int8Dumper)
     return cursor
+
+
+def roll_back(link: Link) -> None:
+    """Undo what a transaction of ours has done, and end it; in a host's transaction back to our savepoint.
+
+    psycopg's own `rollback`, and a ROLLBACK by a cursor, also throw away every statement that is prepared on the
+    connection, since an object could have been created or dropped meanwhile. Not by us; and all statements of a
+    connection would be parsed and planned anew after each conflict.
+    """
+    if link.words is JOINED:
+        link.cursor.execute(JOINED.rollback)
+        return
+    link.raw.pgconn.send_query(b"ROLLBACK")
+    link.raw.wait(generators.execute(link.raw.pgconn))
 
 
 def unix_us(stored: int) -> int:

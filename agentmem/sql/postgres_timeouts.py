@@ -5,6 +5,7 @@ The system's own time-outs see a peer that is gone, not one that is stuck: what 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar
@@ -52,6 +53,12 @@ def _bounded(steps: Generator[Any, Any, T], seconds: float) -> Generator[Any, An
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+def unbind(raw: psycopg.Connection[Any]) -> None:
+    """Let a connection wait for as long as its server takes: for what takes long because there is much to do."""
+    if isinstance(raw, ImpatientConnection):
+        raw.reply_seconds = math.inf
 
 
 def bound(engine: Engine, seconds: float) -> None:

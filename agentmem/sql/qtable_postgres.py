@@ -9,6 +9,7 @@ import psycopg
 
 from agentmem.qtable_port import MAX_VISITS, Learned, Step
 from agentmem.sql.connections import JOINED
+from agentmem.sql.postgres_cursors import cursor_of, roll_back
 from agentmem.sql.qtable import AT_TABLE, COLUMNS, PIECE, Learning, Pair
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class PostgresLearning(Learning):
                 rows += [] if others is None else others.fetchall()
                 return [Learned(*row) for row in rows if row[3] != _PLACEHOLDER]
             # There is no partition yet, or there was none when its name was looked up.
-            link.cursor.execute(link.words.rollback)
+            roll_back(link)
             link.cursor.execute(self._create, at)
 
     def lock_piece(self, link: Link, partition: str, table: str, after: Pair) -> list[Learned]:
@@ -151,11 +152,12 @@ class PostgresLearning(Learning):
 
     def write(self, link: Link, partition: str, table: str, values: Sequence[Learned]) -> None:
         """As Learning; one round trip."""
-        columns = zip(*values, strict=True) if values else ([],) * 4
-        arrays = dict(zip(("of", "actions", "values", "visits"), map(list, columns), strict=True))
+        columns = map(list, zip(*values, strict=True))
         link.uncertain = True
         with link.raw.pipeline():
-            link.raw.execute(self._store, {"partition": partition, "qtable": table, **arrays})
+            if values:
+                arrays = dict(zip(("of", "actions", "values", "visits"), columns, strict=True))
+                cursor_of(link.raw).execute(self._store, {"partition": partition, "qtable": table, **arrays})
             link.raw.execute(link.words.commit)
         link.uncertain = False
 

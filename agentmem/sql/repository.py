@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmem.commands import Command, Outcome
 from agentmem.entries import Partition, Problem, Record, Stats
+from agentmem.errors import ConfigurationError, PermissionDenied
 from agentmem.keys import Pattern
 from agentmem.moments import microseconds
 from agentmem.plan import INT64_MAX
@@ -68,7 +71,7 @@ class SQLRepository(Repository):
 
         def work(link: Link) -> Record | None:
             rows = link.cursor.execute(self._reads.fetch_one, parameters).fetchall()
-            return dialect.record(rows[0]) if rows else None
+            return dialect.records(rows)[0] if rows else None
 
         return self._read(work)
 
@@ -77,7 +80,7 @@ class SQLRepository(Repository):
         dialect = self._dialect
         parameters = dialect.parameters(partition=partition, keys=dialect.keys(keys))
         rows = self._shown(self._reads.fetch[bodies], parameters)
-        return {row[0]: dialect.record(row) for row in rows}
+        return {record.key: record for record in dialect.records(rows)}
 
     def apply(self, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         """As the port says."""
@@ -88,32 +91,32 @@ class SQLRepository(Repository):
     def scan(
         self, partition: str, query: Query, *, after: Position | None = None, limit: int, bodies: bool = True
     ) -> Slice:
-        """As the port says; one statement a page."""
+        """As the port says; one statement a page, and with a filter one more now and then (Dialect.is_indexed)."""
         dialect = self._dialect
-        conditions = conditions_of(dialect, query, after)
+        conditions = self._conditions(partition, query, after)
         by_key = query.order == "key"
         sql = self._reads.scan(tuple(conditions.texts), by_key=by_key, descending=query.descending, bodies=bodies)
         rows = self._shown(
             sql, dialect.parameters(partition=partition, limit=min(limit, INT64_MAX), **conditions.parameters)
         )
         if by_key:
-            return Slice([dialect.record(row) for row in rows])
-        records = [dialect.record(row[:-1]) for row in rows]
+            return Slice(dialect.records(rows))
+        records = dialect.records(row[:-1] for row in rows)
         as_of = after.as_of_us if after is not None else microseconds(dialect.moment(rows[0][-1])) if rows else 0
         return Slice(records, as_of)
 
     def count(self, partition: str, query: Query) -> int:
         """As the port says; one statement."""
-        conditions = conditions_of(self._dialect, query)
+        conditions = self._conditions(partition, query)
         parameters = self._dialect.parameters(partition=partition, **conditions.parameters)
         return int(self._shown(self._reads.count(tuple(conditions.texts)), parameters)[0][0])
 
     def remove(self, partition: str, query: Query) -> int:
         """As the port says; pieces of 2,000 entries in the order of keys."""
         dialect = self._dialect
-        conditions = conditions_of(dialect, query)
+        conditions = self._conditions(partition, query)
         texts = [*conditions.texts, *([self._reads.alive] if query.where is not None else [])]
-        text = statements.fragment(dialect, " AND ".join(texts) or "1 = 1")
+        text = self._reads.condition(tuple(texts))
         after: str | None = ""
         removed = 0
         while after is not None:
@@ -150,11 +153,20 @@ class SQLRepository(Repository):
         return self._connections.write(lambda link: self._dialect.purge(link, min(limit, INT64_MAX)))
 
     def define_partition(self, name: str, policy: Policy) -> None:
-        """As the port says."""
+        """As the port says; the index of values comes first, since it alone may be refused."""
+        if policy.index_values is not None:
+            if isinstance(self._connections, JoinedConnections):
+                raise ConfigurationError(
+                    "index_values cannot be set in a transaction of yours: ask a handle that is not of using()"
+                )
+            self._dialect.index_values(self._connections, name, wanted=policy.index_values)
+        stored = {
+            "default_ttl_ms": policy.default_ttl,
+            "namespace": policy.namespace,
+            "description": policy.description,
+        }
         # NEVER and "" clear; None leaves what stands.
-        changes = {field: value or None for field, value in policy._asdict().items() if value is not None}
-        if "default_ttl" in changes:
-            changes["default_ttl_ms"] = changes.pop("default_ttl")
+        changes = {column: value or None for column, value in stored.items() if value is not None}
         statement = self._writes(frozenset(changes))
         parameters = self._dialect.parameters(name=name, version_floor=0, **changes)
         self._connections.write(lambda link: self._dialect.define(link, statement, parameters))
@@ -173,7 +185,13 @@ class SQLRepository(Repository):
         ]
 
     def drop_partition(self, name: str) -> int:
-        """As the port says: entries go in pieces, the rest together with the partition's row."""
+        """As the port says: entries go in pieces, the rest together with the partition's row.
+
+        The index of its values stays, empty, where this is a host's transaction or the role may not drop it.
+        """
+        if not isinstance(self._connections, JoinedConnections):
+            with contextlib.suppress(PermissionDenied):
+                self._dialect.index_values(self._connections, name, wanted=False)
         removed = self.remove(name, Query(EVERYTHING))
         self.qtables.drop(name)
         self._queues.drop(name)
@@ -182,6 +200,7 @@ class SQLRepository(Repository):
     def verify(self) -> list[Problem]:
         """As the port says; reads every entry, in pages."""
         found = verification.problems(self._rows, self._dialect, self._reads)
+        found += self._connections.read(partial(verification.index_problems, self._dialect, self.partitions()))
         return found + self.qtables.problems() + self._queues.problems()
 
     def server_time(self) -> datetime:
@@ -216,8 +235,12 @@ class SQLRepository(Repository):
         self._queues.close()
         self._connections.close()
 
+    def _conditions(self, partition: str, query: Query, after: Position | None = None) -> Conditions:
+        is_indexed = query.where is not None and self._dialect.is_indexed(self._read, partition)
+        return conditions_of(self._dialect, query, after, is_indexed=is_indexed)
+
     def _shown(self, sql: str, parameters: dict[str, Any]) -> Any:
-        return self._read(lambda link: link.cursor.execute(sql, parameters).fetchall())
+        return self._read(lambda link: self._dialect.execute(link, sql, parameters).fetchall())
 
     def _rows(self, sql: str, parameters: dict[str, Any]) -> Any:
         return self._connections.read(lambda link: link.cursor.execute(sql, parameters).fetchall())

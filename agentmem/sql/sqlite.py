@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +133,9 @@ class SQLiteDialect(Dialect):
         each = func.json_each(bindparam(name, type_=Text())).table_valued("value")
         return column.in_(select(each.c.value))
 
-    def record(self, row: Row) -> Record:
+    def records(self, rows: Iterable[Row]) -> list[Record]:
         """Timestamps are integers here."""
-        return record_from(row)
+        return list(map(record_from, rows))
 
     def moment(self, value: Any) -> datetime:
         """An integer of microseconds."""
@@ -153,7 +153,7 @@ class SQLiteDialect(Dialect):
         )
         return f"{column} GLOB :glob", {"glob": glob}
 
-    def filter(self, where: Filter) -> tuple[str, dict[str, Any]]:
+    def filter(self, where: Filter, *, is_indexed: bool) -> tuple[str, dict[str, Any]]:
         """SQLite's JSON functions narrow down, the evaluator itself decides (ADR 0007)."""
         narrow, parameters = sqlite_filters.prefilter(where)
         exact = "agentmem_matches(:filter, key, body, version, created_at, updated_at, expires_at, metadata)"
@@ -166,13 +166,10 @@ class SQLiteDialect(Dialect):
 
     def _apply(self, link: Link, partition: str, commands: Sequence[Command]) -> list[Outcome]:
         now = clock()
-        puts = plain_puts(commands)
-        if puts and len(puts) > 1:
+        if len(commands) == 1:
+            return [self._writes.apply_one(link.cursor, partition, commands[0], now)]
+        if puts := plain_puts(commands):
             return self._writes.put_many(link.cursor, partition, puts, now)
-        if puts:
-            outcome = self._writes.put(link.cursor, partition, puts[0], now)
-            if outcome is not None:
-                return [outcome]
         return self._writes.apply(link.cursor, partition, commands, now)
 
     def remove(

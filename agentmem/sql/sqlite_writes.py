@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 
-from agentmem.commands import Command, Outcome, PutCommand, needs_body
+from agentmem.commands import Command, Outcome, PutCommand, needs_body, written
 from agentmem.entries import Record, record_from
 from agentmem.keys import check_namespace
-from agentmem.plan import Context, Plan, plan
+from agentmem.plan import Context, plan, step
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.ttl import DEFAULT
 
-_COLUMNS = "key, {body}, version, created_at, updated_at, expires_at, {metadata}"
+_COLUMNS = "{e}.key, {body}, {e}.version, {e}.created_at, {e}.updated_at, {e}.expires_at, {metadata}"
 
 
 class Writes:
@@ -24,40 +24,27 @@ class Writes:
         entries, partitions = names["entries"], names["partitions"]
         self._max_value_bytes = max_value_bytes
         among = f"FROM {entries} WHERE partition = :partition AND key IN (SELECT value FROM json_each(:keys))"
-        one = f"FROM {entries} WHERE partition = :partition AND key = :key"
-        full = _COLUMNS.format(body="body", metadata="metadata")
-        bare = _COLUMNS.format(body="NULL", metadata="NULL")
-        self._policy = f"SELECT default_ttl_ms, namespace, version_floor FROM {partitions} WHERE name = ?"
+        one = f"FROM {partitions} p LEFT JOIN {entries} ON partition = p.name AND key = ? WHERE p.name = ?"
+        policy = "default_ttl_ms, namespace, version_floor"
+        full = _COLUMNS.format(e=entries, body="body", metadata="metadata")
+        bare = _COLUMNS.format(e=entries, body="NULL", metadata="NULL")
+        self._policy = f"SELECT {policy} FROM {partitions} WHERE name = ?"
         self._create = f"INSERT INTO {partitions} (name, version_floor, created_at) VALUES (?, 0, ?)"
-        self._select = {True: f"SELECT {full} {among}", False: f"SELECT {bare} {among}"}
-        self._select_one = {True: f"SELECT {full} {one}", False: f"SELECT {bare} {one}"}
-        self._store = (
+        self._select = {True: f"SELECT rowid, {full} {among}", False: f"SELECT rowid, {bare} {among}"}
+        self._select_one = {
+            True: f"SELECT {policy}, {entries}.rowid, {full} {one}",
+            False: f"SELECT {policy}, {entries}.rowid, {bare} {one}",
+        }
+        self._insert = (
             f"INSERT INTO {entries} (partition, key, body, version, created_at, updated_at, expires_at, metadata) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (partition, key) DO UPDATE SET body = excluded.body, "
-            "version = excluded.version, created_at = excluded.created_at, updated_at = excluded.updated_at, "
-            "expires_at = excluded.expires_at, metadata = excluded.metadata"
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
-        self._put_many = (
-            f"INSERT INTO {entries} (partition, key, body, version, created_at, updated_at, expires_at, metadata) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (partition, key) DO UPDATE SET body = excluded.body, "
-            "version = max(version + 1, excluded.version), updated_at = excluded.updated_at, "
-            "created_at = CASE WHEN expires_at <= excluded.updated_at THEN excluded.created_at ELSE created_at END, "
-            "expires_at = excluded.expires_at, metadata = excluded.metadata"
+        self._update = (
+            f"UPDATE {entries} SET body = ?, version = ?, created_at = ?, updated_at = ?, expires_at = ?, metadata = ? "
+            "WHERE rowid = ?"
         )
-        # Most of what is put over living entries keeps their created_at, and what is new has the stamps it was given.
-        self._stamps = f"SELECT key, version, created_at {among} AND (version <> :version OR created_at <> :now)"
-        dead = "expires_at IS NOT NULL AND expires_at <= :now"
-        ttl = f"NULLIF(CASE :ttl WHEN {DEFAULT} THEN p.default_ttl_ms ELSE :ttl END, 0)"
-        self._put = (
-            f"INSERT INTO {entries} (partition, key, body, version, created_at, updated_at, expires_at, metadata) "
-            f"SELECT p.name, :key, :body, max(:now, p.version_floor + 1), :now, :now, :now + {ttl} * 1000, :metadata "
-            f"FROM {partitions} p WHERE p.name = :partition AND (p.namespace IS NULL "
-            "OR substr(:key, 1, length(p.namespace)) = p.namespace) ON CONFLICT (partition, key) DO UPDATE SET "
-            f"body = excluded.body, version = max(version + 1, :now), updated_at = :now, "
-            f"created_at = CASE WHEN {dead} THEN :now ELSE created_at END, expires_at = excluded.expires_at, "
-            "metadata = excluded.metadata RETURNING version, created_at, updated_at, expires_at"
-        )
-        self._delete = f"DELETE FROM {entries} WHERE partition = ? AND key = ?"
+        self._delete_row = f"DELETE FROM {entries} WHERE rowid = ?"
+        self._stamps = f"SELECT rowid, key, version, created_at, expires_at {among}"
         self._delete_among = f"DELETE {among}"
         self._next = f"SELECT key, version, expires_at FROM {entries} WHERE partition = :partition AND key > :after"
         self._dead = (
@@ -81,46 +68,55 @@ class Writes:
     def apply(self, cursor: Any, partition: str, commands: Sequence[Command], now: int) -> list[Outcome]:
         """Run a batch through the planner and store what it amounts to."""
         default_ttl, namespace, floor = self._partition(cursor, partition, now)
-        stored = self._stored(cursor, partition, commands)
+        stored, rows = self._stored(cursor, partition, commands)
         context = Context(now, default_ttl, namespace, self._max_value_bytes, floor)
         result = plan(commands, stored, context)
-        self._write(cursor, partition, result)
+        self._write(cursor, partition, result.puts, rows)
+        if result.deletes:
+            cursor.executemany(self._delete_row, [(rows[key],) for key in result.deletes])
         self._remember(cursor, partition, result.lost_version, now)
         return result.outcomes
 
-    def put(self, cursor: Any, partition: str, command: PutCommand, now: int) -> Outcome | None:
-        """An unconditional put in one statement; None, and nothing done, where the planner must look closer."""
-        parameters = {
-            "partition": partition,
-            "key": command.key,
-            "body": command.body,
-            "metadata": command.metadata,
-            "ttl": command.ttl,
-            "now": now,
-        }
-        rows = cursor.execute(self._put, parameters).fetchall()
+    def apply_one(self, cursor: Any, partition: str, command: Command, now: int) -> Outcome:
+        """A batch of one: what is known of its partition and its entry comes together, and the row is known."""
+        sql = self._select_one[needs_body(command)]
+        rows = cursor.execute(sql, (command.key, partition)).fetchall()
         if not rows:
-            return None
-        return Outcome(None, record_from((command.key, command.body, *rows[0], command.metadata)))
+            cursor.execute(self._create, (partition, now))
+        default_ttl, namespace, floor, row, *fields = rows[0] if rows else (None, None, 0, None)
+        stored = None if row is None else record_from(fields)
+        context = Context(now, default_ttl, namespace, self._max_value_bytes, floor)
+        outcome, after = step(command, stored, context)
+        if after is stored:
+            return outcome
+        if after is None:
+            assert stored is not None  # noqa: S101 - else nothing changed
+            cursor.execute(self._delete_row, (row,))
+            self._remember(cursor, partition, stored.version, now)
+        elif stored is None:
+            cursor.execute(self._insert, (partition, *after))
+        else:
+            cursor.execute(self._update, (*after[1:], row))
+        return outcome
 
     def put_many(self, cursor: Any, partition: str, puts: Sequence[PutCommand], now: int) -> list[Outcome]:
-        """Unconditional puts of distinct keys with one TTL: what the planner would say, without reading first."""
+        """Unconditional puts of distinct keys with one TTL: what the planner would say of them, and faster."""
         default_ttl, namespace, floor = self._partition(cursor, partition, now)
         for put in puts if namespace else ():
             check_namespace(put.key, namespace)
         ttl = default_ttl if puts[0].ttl == DEFAULT else puts[0].ttl
         expires = now + ttl * 1000 if ttl else None
-        version = max(now, floor + 1)
-        records = [record_from((key, body, version, now, now, expires, metadata)) for key, body, metadata, *_ in puts]
-        cursor.executemany(self._put_many, [(partition, *each) for each in records])
-        keys = orjson.dumps([put.key for put in puts]).decode()
-        parameters = {"partition": partition, "keys": keys, "version": version, "now": now}
-        stamps = {row[0]: row[1:] for row in cursor.execute(self._stamps, parameters).fetchall()}
-        if stamps:
-            stamp = stamps.get
-            given = (version, now)
-            records = [record_from((*r[:2], *stamp(r[0], given), now, expires, r[6])) for r in records]
-        return [Outcome(None, each) for each in records]
+        least = max(now, floor + 1)
+        stamps = {row[1]: row for row in self._among(cursor, self._stamps, partition, puts)}
+        new = (0, "", 0, now, None)
+        records = []
+        for key, body, metadata, _, _, _ in puts:
+            _, _, version, created, ends = stamps.get(key, new)
+            if ends is not None and ends <= now:
+                created = now
+            records.append(record_from((key, body, max(version + 1, least), created, now, expires, metadata)))
+        self._write(cursor, partition, records, {key: row[0] for key, row in stamps.items()})
+        return written(records)
 
     def _partition(self, cursor: Any, partition: str, now: int) -> tuple[int | None, str | None, int]:
         rows = cursor.execute(self._policy, (partition,)).fetchall()
@@ -129,20 +125,25 @@ class Writes:
         cursor.execute(self._create, (partition, now))
         return None, None, 0
 
-    def _stored(self, cursor: Any, partition: str, commands: Sequence[Command]) -> dict[str, Record]:
-        bodies = any(map(needs_body, commands))
-        if len(commands) == 1:
-            sql, parameters = self._select_one[bodies], {"partition": partition, "key": commands[0].key}
-        else:
-            keys = orjson.dumps([command.key for command in commands]).decode()
-            sql, parameters = self._select[bodies], {"partition": partition, "keys": keys}
-        return {row[0]: record_from(row) for row in cursor.execute(sql, parameters).fetchall()}
+    def _among(self, cursor: Any, sql: str, partition: str, commands: Sequence[Command]) -> list[Any]:
+        keys = orjson.dumps([command.key for command in commands]).decode()
+        return cursor.execute(sql, {"partition": partition, "keys": keys}).fetchall()  # type: ignore[no-any-return]
 
-    def _write(self, cursor: Any, partition: str, result: Plan) -> None:
-        if result.puts:
-            cursor.executemany(self._store, [(partition, *record) for record in result.puts])
-        if result.deletes:
-            cursor.executemany(self._delete, [(partition, key) for key in result.deletes])
+    def _stored(
+        self, cursor: Any, partition: str, commands: Sequence[Command]
+    ) -> tuple[dict[str, Record], dict[str, int]]:
+        """What stands at the keys of a batch, and the rows where it lies."""
+        found = self._among(cursor, self._select[any(map(needs_body, commands))], partition, commands)
+        return {row[1]: record_from(row[1:]) for row in found}, {row[1]: row[0] for row in found}
+
+    def _write(self, cursor: Any, partition: str, records: Sequence[Record], rows: Mapping[str, int]) -> None:
+        """Store records: where they lie, at half the price of looking for them again, or as new rows."""
+        old = [(*record[1:], rows[record.key]) for record in records if record.key in rows]
+        if old:
+            cursor.executemany(self._update, old)
+        if len(old) < len(records):
+            new = [(partition, *record) for record in records if record.key not in rows]
+            cursor.executemany(self._insert, new)
 
     def _remember(self, cursor: Any, partition: str, lost_version: int, now: int) -> None:
         # Only a version ahead of the clock could be given again (R12).

@@ -9,7 +9,20 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary, Text, bindparam, case, cast, func, literal_column, null, select, text
+from sqlalchemy import (
+    BigInteger,
+    LargeBinary,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.expression import ClauseElement, ColumnElement
 
@@ -83,11 +96,6 @@ def live(dialect: Dialect) -> ColumnElement[bool]:
     return is_live(e.expires_at, dialect.now)
 
 
-def fragment(dialect: Dialect, condition: str) -> str:
-    """A condition with `:name` parameters in the driver's parameter style."""
-    return compile_statement(text(condition), dialect)
-
-
 def policy_writes(dialect: Dialect) -> Callable[[frozenset[str]], str]:
     """The statement that creates a partition or sets the named columns of its policy."""
     dialect_insert = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
@@ -125,7 +133,7 @@ class Reads:
         )
         self.walk = text_of(
             select(e.partition, *COLUMNS)
-            .where((e.partition > bind("partition")) | (PARTITION & (e.key > bind("key"))))
+            .where(tuple_(e.partition, e.key) > tuple_(bind("partition"), bind("key")))
             .order_by(e.partition, e.key)
             .limit(bind("limit", BigInteger))
             .offset(_NO_OFFSET)
@@ -152,6 +160,11 @@ class Reads:
         """How many living entries meet the conditions."""
         statement = select(func.count()).select_from(entries)
         return compile_statement(statement.where(PARTITION, live(self._dialect), *map(text, conditions)), self._dialect)
+
+    @lru_cache(maxsize=512)  # noqa: B019
+    def condition(self, conditions: tuple[str, ...]) -> str:
+        """Conditions as one, for statements that are written as text."""
+        return compile_statement(text(" AND ".join(conditions) or "1 = 1"), self._dialect)
 
     @lru_cache(maxsize=64)  # noqa: B019
     def statistics(self, conditions: tuple[str, ...] | None) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentmem.entries import Problem
+from agentmem.entries import Partition, Problem
 from agentmem.inspection import problems_of
 
 if TYPE_CHECKING:
+    from agentmem.sql.connections import Link
     from agentmem.sql.dialect import Dialect
     from agentmem.sql.statements import Reads
 
@@ -23,7 +24,14 @@ def problems(rows: Callable[[str, dict[str, Any]], Any], dialect: Dialect, reads
     ]
     partition, key = "", ""
     while page := rows(reads.walk, {"partition": partition, "key": key, "limit": PAGE}):
-        for row in page:
-            found.extend(problems_of(row[0], dialect.record(row[1:])))
+        for row, record in zip(page, dialect.records(row[1:] for row in page), strict=True):
+            found.extend(problems_of(row[0], record))
         partition, key = page[-1][:2]
     return found
+
+
+def index_problems(dialect: Dialect, partitions: Sequence[Partition], link: Link) -> list[Problem]:
+    """Indexes of values that cost each write and serve no search: their build was broken off."""
+    detail = "the index of its values was begun and not finished: set index_values anew, to True or to False"
+    names = [partition.name for partition in partitions]
+    return [Problem("index", name, None, detail) for name in dialect.unfinished_indexes(link, names)]

@@ -28,9 +28,9 @@ VALUES = {key(index): value(index) for index in range(100)}
 
 #: Instructions of one call, as measured when the limit was set, by backend and call. Lower them when calls get cheaper.
 LIMITS: dict[str, dict[str, int]] = {
-    "sqlite": {"get": 372, "put": 860, "put_many 100": 37_383, "search 50": 7_950},
-    "postgresql": {"get": 1_152, "put": 1_555, "put_many 100": 45_410, "search 50": 10_250},
-    "redis": {"get": 863, "put": 1_300, "put_many 100": 41_022, "search 50": 17_323},
+    "sqlite": {"get": 375, "put": 1_011, "put_many 100": 35_617, "search 50": 6_632},
+    "postgresql": {"get": 1_155, "put": 1_555, "put_many 100": 44_039, "search 50": 8_946},
+    "redis": {"get": 862, "put": 1_300, "put_many 100": 36_847, "search 50": 16_690},
 }
 CALLS: dict[str, Callable[[Memory], object]] = {
     "get": lambda memory: memory.get(key(7)),

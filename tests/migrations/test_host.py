@@ -9,11 +9,12 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
+import agentmem
 from agentmem import migrations
 from agentmem.errors import BackendError, ConfigurationError
-from agentmem.sql import include_name, include_name_for, metadata, metadata_for, schema
+from agentmem.sql import include_declared, include_name, include_name_for, metadata, metadata_for, schema
 
 ENVIRONMENT = """
 from alembic import context
@@ -45,6 +46,7 @@ def upgrade():
 """
 EXCLUDED = "target_metadata=host, include_name=agentmem.sql.include_name"
 INCLUDED = "target_metadata=[host, agentmem.sql.metadata], compare_server_default=True"
+DECLARED = f"{INCLUDED}, include_name=agentmem.sql.include_declared"
 
 
 class Host:
@@ -96,6 +98,32 @@ def test_a_hosts_autogenerate_proposes_nothing_of_ours(host, url, options, recwa
     migrations.upgrade(url)
     host.run("check", options=options)
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("options", [EXCLUDED, DECLARED])
+@pytest.mark.parametrize("names", [{}, {"table_prefix": "am_"}], ids=["plain", "prefix"])
+def test_an_index_that_a_partition_asked_for_is_not_proposed_away(host, url, autogenerate, options, names):
+    host.run("upgrade", "head")
+    migrations.upgrade(url, **names)
+    with agentmem.connect(url, **names) as memory:
+        memory.partition("jobs", index_values=True)
+    options = options.replace("sql.metadata", f"sql.metadata_for(**{names!r})") if names else options
+    host.run("check", options=options.replace("sql.include_name", f"sql.include_name_for(**{names!r})"))
+    given = [word for name, value in names.items() for word in ("-x", f"{name}={value}")]
+    succeeded, said = autogenerate("-x", f"url={url}", *given, "check")
+    assert succeeded, said
+
+
+def test_include_declared_is_about_those_indexes_alone(engine_of_postgres, postgres_url):
+    migrations.upgrade(postgres_url, table_prefix="am_")
+    with agentmem.connect(postgres_url, table_prefix="am_") as memory:
+        memory.partition("jobs", index_values=True)
+    found = {row["name"] for row in inspect(engine_of_postgres).get_indexes("am_memory_entries")}
+    kept = {name for name in found if include_declared(name, "index", {"table_name": "am_memory_entries"})}
+    assert (len(found), kept) == (2, {"ix_am_memory_entries_expires_at"})
+    assert include_declared("ix_memory_entries_value_0123456789abcdef", "index", {})
+    assert include_declared(None, "index", {})
+    assert include_declared("memory_entries", "table", {})
 
 
 def test_without_precautions_a_hosts_autogenerate_would_drop_our_tables(host, url):

@@ -83,9 +83,11 @@ class Recording(psycopg.Cursor[Any]):
     """Remembers what was executed."""
 
     seen: list[tuple[Any, Any]] = []  # noqa: RUF012 - one list for all cursors is what is wanted
+    options: list[dict[str, Any]] = []  # noqa: RUF012
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Recording:
         self.seen.append((query, params))
+        self.options.append(options)
         return super().execute(query, params, **options)
 
 
@@ -93,9 +95,14 @@ def set_cursor_factory(connection: psycopg.Connection[Any], record: object) -> N
     connection.cursor_factory = Recording
 
 
-@pytest.fixture(scope="module")
-def postgres(postgres_server: PostgresServer) -> Iterator[tuple[Memory, psycopg.Connection[Any]]]:
-    """A handle whose statements are recorded, over a table of 20,000 rows that was analysed, and a connection."""
+@pytest.fixture(scope="module", params=["plain", "indexed"])
+def postgres(
+    request: pytest.FixtureRequest, postgres_server: PostgresServer
+) -> Iterator[tuple[Memory, psycopg.Connection[Any]]]:
+    """A handle whose statements are recorded, over a table of 20,000 rows that was analysed, and a connection.
+
+    Of an index of values (ADR 0020) no plan must take notice but those of filters.
+    """
     url = postgres_server.new_database()
     migrations.upgrade(url)
     repository = open_url(url, {})
@@ -104,6 +111,8 @@ def postgres(postgres_server: PostgresServer) -> Iterator[tuple[Memory, psycopg.
         memory.put("counter", 0)
         connection.execute(FILL.format(rows=ROWS, now="now()", past="now() - interval '1 hour'").encode())
         connection.execute("VACUUM ANALYZE memory_entries")
+        if request.param == "indexed":
+            memory.partition("default", index_values=True)
         yield memory, connection
     postgres_server.drop_database(url)
 
@@ -206,6 +215,67 @@ def test_postgresql_removes_by_the_primary_key(
     assert ("Seq Scan", "memory_entries") not in plan
 
 
+#: Calls that look values up where they are indexed; a value is in one of 10,000 entries.
+BY_VALUE: dict[str, Call] = {
+    "equality": lambda m: m.search(where={"n": 77}),
+    "equality, the first alone": lambda m: m.search(where={"n": 77}, limit=1),
+    "equality, newest first": lambda m: m.search(where={"n": 77}, order="updated", descending=True),
+    "equality under a prefix": lambda m: m.search("run/*", where={"n": 77}),
+    "one of several": lambda m: m.search(where={"n": {"$in": [1, 2, 3]}}),
+    "either": lambda m: m.search(where={"$or": [{"n": 1}, {"n": 2}]}),
+    "with something else": lambda m: m.search(where={"n": 77, "$not": {"m": 1}, "@version": {"$gt": 0}}),
+    "in depth": lambda m: m.search(where={"a.b": 77}),
+    "in a list": lambda m: m.search(where={("a", 0, "b"): 77}),
+    "an object": lambda m: m.search(where={"a": {"$eq": {"b": 77}}}),
+    "contained in a list": lambda m: m.search(where={"a": {"$contains": 77}}),
+    "a list in a list": lambda m: m.search(where={"a": {"$contains": [77]}}),
+    "count": lambda m: m.count(where={"n": 77}),
+    "delete_matching": lambda m: m.delete_matching("*", where={"n": 123_456}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_VALUE)
+def test_postgresql_finds_values_by_their_index_where_there_is_one(
+    postgres: tuple[Memory, psycopg.Connection[Any]], name: str
+) -> None:
+    memory, connection = postgres
+    indexes = connection.execute("SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%USING gin%'").fetchall()
+    plan = custom_plan(connection, *last_statement(memory, BY_VALUE[name]))
+    used = {index for kind, index in plan if kind == "Bitmap Index Scan"}
+    assert used - {PRIMARY} == {index for (index,) in indexes}
+    assert Recording.options[-1] == {"prepare": False}, "a plan for any values cannot use it"
+
+
+@pytest.mark.parametrize(
+    "where", [{"n": {"$gt": 5}}, {"n": {"$ne": 5}}, {"n": {"$exists": True}}, {"p": {"$contains": "x"}}]
+)
+def test_postgresql_walks_by_key_where_an_index_says_nothing(
+    postgres: tuple[Memory, psycopg.Connection[Any]], where: dict[str, Any]
+) -> None:
+    memory, connection = postgres
+    plan = custom_plan(connection, *last_statement(memory, lambda m: m.search("run/7/*", where=where)))
+    assert plan == [("Index Scan", PRIMARY)]
+
+
+def is_walk(statement: Any) -> bool:
+    """Whether `check` goes on from one page of entries to the next with this."""
+    return "ORDER BY memory_entries.partition" in str(statement)
+
+
+@PLANNERS
+def test_postgresql_checks_every_entry_once(
+    postgres: tuple[Memory, psycopg.Connection[Any]], planner: Callable[..., Plan]
+) -> None:
+    memory, connection = postgres
+    Recording.seen.clear()
+    memory.check()
+    pages = [each for each in Recording.seen if is_walk(each[0])]
+    assert len(pages) > ROWS // 1000
+    assert planner(connection, *pages[7]) == [("Index Scan", PRIMARY)]
+    (text,) = {statement for statement, _ in pages}
+    assert re.search(r"\(memory_entries.partition, memory_entries.key\) > \(", text), "not from the first entry on"
+
+
 # SQLite
 
 
@@ -278,7 +348,20 @@ def test_sqlite_writes_by_the_primary_key(sqlite: tuple[Memory, sqlite3.Connecti
     for name in ("put", "increment", "delete"):
         WRITES[name](memory)
     memory.delete_matching("run/98/*")
-    plans = [details(connection, each) for each in statements if each.split()[0] in ("SELECT", "DELETE", "INSERT")]
+    kinds = ("SELECT", "DELETE", "INSERT", "UPDATE")
+    plans = [details(connection, each) for each in statements if each.split()[0] in kinds]
     lines = [line for plan in plans for line in on_entries(plan)]
     assert len(lines) >= 5
-    assert all("sqlite_autoindex_memory_entries_1 (partition=? AND key" in line for line in lines)
+    by_key = "USING INDEX sqlite_autoindex_memory_entries_1 (partition=? AND key"
+    assert all(by_key in line or "USING INTEGER PRIMARY KEY (rowid=?)" in line for line in lines)
+    assert sum(by_key in line for line in lines) >= 3
+
+
+def test_sqlite_checks_every_entry_once(sqlite: tuple[Memory, sqlite3.Connection, list[str]]) -> None:
+    memory, connection, statements = sqlite
+    statements.clear()
+    memory.check()
+    pages = [each for each in statements if is_walk(each)]
+    assert len(pages) > ROWS // 1000
+    (line,) = details(connection, pages[7])
+    assert line == "SEARCH memory_entries USING INDEX sqlite_autoindex_memory_entries_1 ((partition,key)>(?,?))"

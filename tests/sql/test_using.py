@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[[Memory], object]] = {
     "put_many": lambda memory: memory.put_many({"key": 1, "b": 2}),
     "put_many, large": lambda memory: memory.put_many({f"key/{number}": number for number in range(1200)}),
     "put_many, large, twice": lambda memory: [CALLS["put_many, large"](memory) for _ in range(2)],
+    "load": lambda memory: memory.load({"key": 1, "b": 2, "c": 3}, chunk=2),
     "increment": lambda memory: memory.increment("counter"),
     "append": lambda memory: memory.append("list", 1),
     "merge": lambda memory: memory.merge("object", {"a": 1}),

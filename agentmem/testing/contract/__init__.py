@@ -36,6 +36,7 @@ from agentmem.testing.contract.life import Life
 from agentmem.testing.contract.limits import Limits
 from agentmem.testing.contract.linearizability import Linearizability
 from agentmem.testing.contract.listing import Listing
+from agentmem.testing.contract.loading import Loading
 from agentmem.testing.contract.models import Models
 from agentmem.testing.contract.namespaces import Namespaces
 from agentmem.testing.contract.partitions import Partitions
@@ -59,6 +60,7 @@ from agentmem.testing.contract.sessions import Sessions
 from agentmem.testing.contract.statistics import Statistics
 from agentmem.testing.contract.threads import Threads
 from agentmem.testing.contract.transactions import Transactions
+from agentmem.testing.contract.value_indexes import ValueIndexes
 from agentmem.testing.contract.values import Values
 from agentmem.testing.contract.versions import Versions
 from agentmem.testing.contract.watching import Watching
@@ -79,12 +81,14 @@ class ContractSuite(
     Counters,
     Documents,
     Batches,
+    Loading,
     Transactions,
     Expiry,
     Purging,
     Searching,
     Listing,
     Filters,
+    ValueIndexes,
     Statistics,
     Corruption,
     Refusals,
