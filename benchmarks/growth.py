@@ -35,8 +35,7 @@ def measure(backend: str, large: int) -> dict[str, dict[int, float]]:
 def fill(memory: agentmem.Memory, size: int) -> None:
     """So many entries, all with the same value: making them is not what is measured."""
     same = value(0)
-    for start in range(0, size, CHUNK):
-        memory.put_many(dict.fromkeys(map(key, range(start, min(start + CHUNK, size))), same))
+    memory.load(((key(number), same) for number in range(size)), chunk=CHUNK)
 
 
 def _clear(memory: agentmem.Memory) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts, growth, occasions
+from benchmarks import charts, footprint, growth, layers, occasions
 from benchmarks.rounds import Rates
 
 #: Of the raw driver's speed, on an idle machine, with the whole contract on.
@@ -66,10 +66,14 @@ def write(found: Mapping[str, Any], path: Path) -> None:
         for part in ("operations_per_second", "by_threads", "by_processes", "by_size"):
             if part in result:
                 lines += [*rate_rows(backend, result[part]), ""]
+        if "by_layers" in result:
+            lines += [*layers.rows(backend, result["by_layers"]), ""]
         if "occasions_seconds" in result:
             lines += [*occasions.rows(backend, result["occasions_seconds"]), ""]
         if "growth_seconds" in result:
             lines += [*growth.rows(backend, result["growth_seconds"]), ""]
+        if "footprint" in result:
+            lines += [*footprint.rows(backend, result["footprint"]), ""]
         name = f"{path.stem}-{backend}.svg"
         title = f"{backend}, in terms of the raw driver"
         path.with_name(name).write_text(charts.bars(title, "1 = its speed", _ratios(result), logarithmic=True))

@@ -22,6 +22,9 @@ def test_one_round_of_the_benchmarks(tmp_path: Path) -> None:
     for name, by in {**result["operations_per_second"], **result["growth_seconds"]}.items():
         assert f"| {name} | " in out
         assert all(figure > 0 for figure in by.values())
+    assert result["footprint"]["entries"] == 1000
+    for name, by in result["footprint"]["steps"].items():
+        assert f"| {name} | {by['seconds']:.1f} | {by['peak_mb']:.0f} | below 200 |" in out
 
 
 @pytest.mark.slow
