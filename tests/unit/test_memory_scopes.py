@@ -84,6 +84,10 @@ ANSWERS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "children below": (lambda s: s.children("d/"), ["d/x", "d/y"]),
     "count": (lambda s: (s.count(), s.count("*n"), s.count("z*")), (5, 1, 0)),
     "put": (lambda s: s.put("n", 2).key, "n"),
+    "load": (
+        lambda s: (s.load([("n", 1), ("n", 2), ("p", 3)], chunk=2), s.get_many(["n", "p"])),
+        (3, {"n": 2, "p": 3}),
+    ),
     "put_many": (lambda s: {k: e.key for k, e in s.put_many({"n": 1, "p": 2}).items()}, {"n": "n", "p": "p"}),
     "delete": (lambda s: (s.delete("n"), s.delete("secret0")), (True, False)),
     "delete_many": (lambda s: s.delete_many(["n", "n", "secret", "z/n"]), 1),
