@@ -1,7 +1,8 @@
-"""What must not grow with the store: to clear a scope of ten entries, and a page of fifty by prefix."""
+"""What must not grow with the store: gets and puts all over it, a page of fifty by prefix, to clear a scope of ten."""
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ SMALL = 10_000
 LARGE = 1_000_000
 CHUNK = 10_000
 ROUNDS = 50
+AT_ONCE = 20
 
 
 def measure(backend: str, large: int) -> dict[str, dict[int, float]]:
@@ -28,7 +30,7 @@ def measure(backend: str, large: int) -> dict[str, dict[int, float]]:
         for _ in range(ROUNDS):
             for name, check in CHECKS.items():
                 for size, memory in memories.items():
-                    seconds[name][size].append(check(memory))
+                    seconds[name][size].append(check(memory, size))
     return {name: {size: statistics.median(each) for size, each in by.items()} for name, by in seconds.items()}
 
 
@@ -38,7 +40,24 @@ def fill(memory: agentmem.Memory, size: int) -> None:
     memory.load(((key(number), same) for number in range(size)), chunk=CHUNK)
 
 
-def _clear(memory: agentmem.Memory) -> float:
+def _get(memory: agentmem.Memory, size: int) -> float:
+    keys = [key(number) for number in random.sample(range(size), AT_ONCE)]
+    started = time.perf_counter()
+    found = [memory.get(each) for each in keys]
+    taken = time.perf_counter() - started
+    assert all(found)
+    return taken / AT_ONCE
+
+
+def _put(memory: agentmem.Memory, size: int) -> float:
+    values = {key(number): value(number) for number in random.sample(range(size), AT_ONCE)}
+    started = time.perf_counter()
+    for each, put in values.items():
+        memory.put(each, put)
+    return (time.perf_counter() - started) / AT_ONCE
+
+
+def _clear(memory: agentmem.Memory, _: int) -> float:
     scope = memory.scoped("run/0000/scope/")
     scope.put_many({str(number): number for number in range(10)})
     started = time.perf_counter()
@@ -48,7 +67,7 @@ def _clear(memory: agentmem.Memory) -> float:
     return taken
 
 
-def _page(memory: agentmem.Memory) -> float:
+def _page(memory: agentmem.Memory, _: int) -> float:
     started = time.perf_counter()
     found = memory.search("run/0000/*", limit=PAGE)
     taken = time.perf_counter() - started
@@ -56,14 +75,19 @@ def _page(memory: agentmem.Memory) -> float:
     return taken
 
 
-CHECKS: dict[str, Callable[[agentmem.Memory], float]] = {"clear a scope of 10": _clear, f"a page of {PAGE}": _page}
+CHECKS: dict[str, Callable[[agentmem.Memory, int], float]] = {
+    "get": _get,
+    "put": _put,
+    f"a page of {PAGE}": _page,
+    "clear a scope of 10": _clear,
+}
 
 
 def rows(backend: str, medians: dict[str, dict[int, float]]) -> Iterator[str]:
     """Markdown; the last column is what counts."""
     sizes = list(next(iter(medians.values())))
-    yield f"| {backend}, ms | {' | '.join(f'among {size:,}' for size in sizes)} | times | target |"
+    yield f"| {backend}, ms | {' | '.join(f'among {int(size):,}' for size in sizes)} | times | target |"
     yield "|---|---|---|---|---|"
     for name, by in medians.items():
         small, large = (by[size] * 1000 for size in sizes)
-        yield f"| {name} | {small:.2f} | {large:.2f} | {large / small:.2f} | 1.30 |"
+        yield f"| {name} | {small:.3f} | {large:.3f} | {large / small:.2f} | 1.30 |"

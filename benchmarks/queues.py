@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import agentmem
-from benchmarks.stores import BACKENDS, places
+from benchmarks.stores import BACKENDS, placed
 from benchmarks.workload import value
 
 ITEMS = 200
@@ -104,7 +104,7 @@ def contenders(backend: str) -> Iterator[list[QueueContender]]:
     makers: list[Callable[[str], QueueContender]] = [by_hand, OurQueue, OurRelay, *installed]
     with ExitStack() as stack:
         made: list[QueueContender] = []
-        for maker, url in zip(makers, stack.enter_context(places(backend, len(makers))), strict=True):
+        for maker, url in zip(makers, stack.enter_context(placed(backend, len(makers))), strict=True):
             contender = maker(url)
             stack.callback(contender.close)
             contender.put([value(n) for n in range(STANDING)])

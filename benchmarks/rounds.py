@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import Any
 from benchmarks import peers
 from benchmarks.contenders import RAW, AgentMem, Contender
 from benchmarks.operations import OPERATIONS, STORED, VALUES, Operation
-from benchmarks.stores import places
+from benchmarks.stores import placed
 from benchmarks.workload import BATCH
 
 Rates = dict[str, dict[str, float]]
@@ -28,35 +27,13 @@ def contenders(backend: str, *, with_peers: bool = False) -> Iterator[list[Conte
     makers += peers.available(backend) if with_peers else []
     with ExitStack() as stack:
         made: list[Contender] = []
-        for maker, url in zip(makers, stack.enter_context(_placed(backend, len(makers))), strict=True):
+        for maker, url in zip(makers, stack.enter_context(placed(backend, len(makers))), strict=True):
             contender = maker(url)
             stack.callback(contender.close)
             for mapping in VALUES.values():
                 contender.put_many(mapping)
             made.append(contender)
         yield made
-
-
-@contextmanager
-def _placed(backend: str, number: int) -> Iterator[list[str]]:
-    """Stores, with us on one processor and their server on the others.
-
-    Left to itself, the kernel sometimes puts a client and its connection's process on one processor, where a round trip
-    takes a third of the time: a matter of luck, and of hours, for one contender and not for the next.
-    """
-    usual = os.sched_getaffinity(0) if backend != "sqlite" and hasattr(os, "sched_getaffinity") else set()
-    if len(usual) < 2:
-        with places(backend, number) as urls:
-            yield urls
-        return
-    ours = min(usual)
-    try:
-        os.sched_setaffinity(0, usual - {ours})
-        with places(backend, number) as urls:
-            os.sched_setaffinity(0, {ours})
-            yield urls
-    finally:
-        os.sched_setaffinity(0, usual)
 
 
 def measure(
