@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import crowds, footprint, growth, layers, occasions, page, peers, sizes
+from benchmarks import beside, crowds, footprint, growth, layers, occasions, page, peers, sizes
 from benchmarks.contenders import AgentMem
 from benchmarks.operations import MORE, OPERATIONS
 from benchmarks.rounds import contenders, measure
@@ -55,6 +55,8 @@ def _backend(backend: str, given: argparse.Namespace) -> dict[str, Any]:
         _show(backend, result, "by_processes", crowds.by_processes(backend, max(1, rounds // 3)))
         result["occasions_seconds"] = seconds = occasions.measure(backend, given.many, given.rounds)
         print(*occasions.rows(backend, seconds), sep="\n", end="\n\n", flush=True)
+        result["beside_writers"] = figures = beside.measure(backend, given.many)
+        print(*beside.rows(backend, figures), sep="\n", end="\n\n", flush=True)
     if given.growth:
         result["growth_seconds"] = grown = growth.measure(backend, given.growth)
         print(*growth.rows(backend, grown), sep="\n", end="\n\n", flush=True)

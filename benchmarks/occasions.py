@@ -1,12 +1,10 @@
-"""What is done now and then: a filter over many entries, statistics, clearing, purging beside writers, a cold start."""
+"""What is done now and then: a filter over many entries, with an index and without, statistics, a cold start."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -33,8 +31,6 @@ def measure(backend: str, many: int = MANY, rounds: int = 5) -> dict[str, float]
             f"search for one of {many:,}": _median(lambda: memory.search(where={"task": key(many // 2)}), rounds),
             **_indexed(memory, many, rounds),
             f"stats of {many:,}": _median(memory.stats, rounds),
-            f"clear of {many // 10:,} among {many:,}": _cleared(memory, many // 10),
-            f"purge of {many // 10:,} beside 4 writers": _purged(memory, many // 10),
             "cold start: import, connect, get": _median(lambda: _cold_start(url), rounds),
         }
     found["cold start: python alone"] = _median(lambda: subprocess.run([sys.executable, "-c", ""], check=True), rounds)
@@ -69,35 +65,6 @@ def _put(memory: agentmem.Memory) -> None:
 def _median(work: Callable[[], object], rounds: int) -> float:
     work()
     return statistics.median(timed(work) for _ in range(rounds))
-
-
-def _cleared(memory: agentmem.Memory, number: int) -> float:
-    scope = memory.scoped("scratch/")
-    for start in range(0, number, CHUNK):
-        scope.put_many(dict.fromkeys(map(str, range(start, min(start + CHUNK, number))), value(0)))
-    return timed(scope.clear)
-
-
-def _purged(memory: agentmem.Memory, number: int) -> float:
-    for start in range(0, number, CHUNK):
-        keys = (f"short/{index}" for index in range(start, min(start + CHUNK, number)))
-        memory.put_many(dict.fromkeys(keys, value(0)), ttl=0.001)
-    time.sleep(0.01)
-    stop = threading.Event()
-
-    def write(name: int) -> None:
-        while not stop.is_set():
-            memory.put(f"writer/{name}", value(name))
-
-    writers = [threading.Thread(target=write, args=(name,)) for name in range(4)]
-    for writer in writers:
-        writer.start()
-    try:
-        return timed(memory.purge_expired)
-    finally:
-        stop.set()
-        for writer in writers:
-            writer.join()
 
 
 def _cold_start(url: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts, footprint, growth, layers, occasions
+from benchmarks import beside, charts, footprint, growth, layers, occasions
 from benchmarks.rounds import Rates
 
 #: Of the raw driver's speed, on an idle machine, with the whole contract on.
@@ -73,6 +73,8 @@ def write(found: Mapping[str, Any], path: Path) -> None:
             lines += [*layers.rows(backend, result["by_layers"]), ""]
         if "occasions_seconds" in result:
             lines += [*occasions.rows(backend, result["occasions_seconds"]), ""]
+        if "beside_writers" in result:
+            lines += [*beside.rows(backend, result["beside_writers"]), ""]
         if "growth_seconds" in result:
             lines += [*growth.rows(backend, result["growth_seconds"]), ""]
         if "footprint" in result:

@@ -34,6 +34,7 @@ def test_one_round_of_everything_and_the_page_of_it(tmp_path: Path) -> None:
     parts = ("operations_per_second", "by_threads", "by_processes", "by_size")
     figures = {name: by for part in parts for name, by in result[part].items()}
     figures |= {name: {"agentmem": seconds} for name, seconds in result["occasions_seconds"].items()}
+    figures |= result["by_layers"] | result["beside_writers"]
     for name, by in figures.items():
         assert f"| {name} | " in out
         assert f"| {name} | " in page.read_text()
