@@ -114,8 +114,11 @@ class PostgresDialect(Dialect):
         raw = link.raw
         if raw.closed or raw.broken:
             return False
-        if raw.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+        if raw.info.transaction_status == TransactionStatus.INTRANS:
             roll_back(link)
+        elif raw.info.transaction_status == TransactionStatus.INERROR:
+            # What stood behind the error in a pipeline was not prepared, though psycopg believes it: it is to forget.
+            raw.rollback()
         if raw.info.transaction_status != TransactionStatus.IDLE:
             return False
         link.cursor = cursor_of(raw)
