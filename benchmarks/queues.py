@@ -60,6 +60,34 @@ class QueueContender(ABC):
         return  # nothing, by default
 
 
+class Huey(QueueContender):
+    """huey: what is taken is gone from the store at once, so there is nothing to acknowledge."""
+
+    name = "huey"
+    most = 1
+    needs = "huey"
+
+    def __init__(self, url: str) -> None:
+        self._huey = self.opened(url)
+        self._task = self._huey.task()(nothing)
+
+    @abstractmethod
+    def opened(self, url: str) -> Any:
+        """huey's own handle on a store."""
+
+    def put(self, values: list[Any]) -> None:
+        for each in values:
+            self._task(each)
+
+    def work(self, _: int) -> int:
+        self._huey.execute(self._huey.dequeue())
+        return 1
+
+
+def nothing(value: Any) -> None:
+    """The task of the peers."""
+
+
 class OurQueue(QueueContender):
     """`memory.queue`: a claim, then an ack."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from benchmarks.queues import ITEMS, QueueContender
+from benchmarks.queues import ITEMS, Huey, QueueContender, nothing
 
 _PUT = """
 for i, body in ipairs(ARGV) do
@@ -62,26 +62,13 @@ class BareLua(QueueContender):
         self._client.close()
 
 
-class Huey(QueueContender):
-    """huey: what is taken is gone from Redis at once, so there is nothing to acknowledge."""
+class HueyOnRedis(Huey):
+    """Its list and its blocking pop."""
 
-    name = "huey"
-    most = 1
-    needs = "huey"
-
-    def __init__(self, url: str) -> None:
+    def opened(self, url: str) -> Any:
         from huey import RedisHuey
 
-        self._huey = RedisHuey("bench", url=url, results=False)
-        self._task = self._huey.task()(_nothing)
-
-    def put(self, values: list[Any]) -> None:
-        for each in values:
-            self._task(each)
-
-    def work(self, _: int) -> int:
-        self._huey.execute(self._huey.dequeue())
-        return 1
+        return RedisHuey("bench", url=url, results=False)
 
 
 class RQ(QueueContender):
@@ -99,7 +86,7 @@ class RQ(QueueContender):
         self._worker = SimpleWorker([self._queue], connection=self._client)
 
     def put(self, values: list[Any]) -> None:
-        prepared = [self._queue.prepare_data(_nothing, (each,), result_ttl=0) for each in values]
+        prepared = [self._queue.prepare_data(nothing, (each,), result_ttl=0) for each in values]
         self._queue.enqueue_many(prepared)
 
     def work(self, _: int) -> int:
@@ -110,8 +97,4 @@ class RQ(QueueContender):
         self._client.close()
 
 
-def _nothing(value: Any) -> None:
-    """The task of the peers."""
-
-
-MAKERS = BareLua, (Huey, RQ)
+MAKERS = BareLua, (HueyOnRedis, RQ)

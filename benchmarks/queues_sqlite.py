@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.queues import QueueContender
+from benchmarks.queues import Huey, QueueContender
 
 
 class ByHand(QueueContender):
@@ -47,34 +47,16 @@ class ByHand(QueueContender):
         self._db.close()
 
 
-class Huey(QueueContender):
-    """huey: what is taken is gone from the file at once, so there is nothing to acknowledge."""
+class HueyOnSQLite(Huey):
+    """Its `fsync` off is synchronous=NORMAL in WAL mode, as everybody's here."""
 
-    name = "huey"
-    most = 1
-    needs = "huey"
-
-    def __init__(self, url: str) -> None:
+    def opened(self, url: str) -> Any:
         from huey import SqliteHuey
 
-        # `fsync` off is synchronous=NORMAL in WAL mode, as everybody's here.
-        self._huey = SqliteHuey("bench", filename=url.removeprefix("sqlite:///"), results=False, fsync=False)
-        self._task = self._huey.task()(_nothing)
-
-    def put(self, values: list[Any]) -> None:
-        for each in values:
-            self._task(each)
-
-    def work(self, _: int) -> int:
-        self._huey.execute(self._huey.dequeue())
-        return 1
+        return SqliteHuey("bench", filename=url.removeprefix("sqlite:///"), results=False, fsync=False)
 
     def close(self) -> None:
         self._huey.storage.close()
 
 
-def _nothing(value: Any) -> None:
-    """The task of the peers."""
-
-
-MAKERS = ByHand, (Huey,)
+MAKERS = ByHand, (HueyOnSQLite,)
