@@ -141,8 +141,7 @@ class PostgresDialect(Dialect):
 
     def execute(self, link: Link, statement: str, parameters: Mapping[str, Any]) -> Any:
         """A filter's is planned for its operands each time."""
-        prepare = False if postgres_filters.has_operands(parameters) else None
-        return link.cursor.execute(statement, parameters, prepare=prepare)
+        return postgres_filters.execute(link.cursor, statement, parameters)
 
     def index_values(
         self, connections: EngineConnections | ReplicatedConnections, partition: str, *, wanted: bool

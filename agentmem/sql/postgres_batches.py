@@ -16,11 +16,10 @@ from agentmem.commands import (
 )
 from agentmem.entries import Record, record_from
 from agentmem.plan import Context, Plan, plan
-from agentmem.sql import fragments
+from agentmem.sql import fragments, postgres_filters
 from agentmem.sql.connections import JOINED, Words
 from agentmem.sql.postgres_arrays import moment_array, number_array, text_array
 from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, roll_back, unix_us
-from agentmem.sql.postgres_filters import has_operands
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
@@ -183,9 +182,8 @@ class Batches:
     ) -> tuple[int, str | None]:
         """Remove the next piece."""
         statement = fragments.remove(self._names, condition, limit)
-        prepare = False if has_operands(parameters) else None
         link.uncertain = True
-        rows = link.cursor.execute(statement, {**parameters, "partition": partition}, prepare=prepare)
+        rows = postgres_filters.execute(link.cursor, statement, {**parameters, "partition": partition})
         living, removed, last = rows.fetchone()
         return living, last if removed == limit else None
 

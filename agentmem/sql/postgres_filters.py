@@ -21,13 +21,13 @@ _MOST_DOCUMENTS: Final = 100
 """A document is looked for by itself; of more operands, all at once in a hash table."""
 
 
-def has_operands(parameters: Mapping[str, Any]) -> bool:
-    """Whether a statement's parameters are those of a filter: then its plan depends on their values.
+def execute(cursor: Any, statement: str, parameters: Mapping[str, Any]) -> Any:
+    """Run a statement that may have a filter's operands, by our cursor; then its plan depends on their values.
 
     A plan for any values knows neither which partition has an index nor how rare a value is, so that such a statement
-    is to be planned each time, and not prepared.
+    is planned each time, and not prepared.
     """
-    return "f0" in parameters
+    return cursor.execute(statement, parameters, prepare=False if "f0" in parameters else None)
 
 
 def translate(where: Filter, *, fields_of: str, is_indexed: bool) -> tuple[str, dict[str, Any]]:
