@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from agentmem.errors import InvalidCursor, InvalidKey
 from agentmem.plan import INT64_MAX
@@ -27,7 +28,7 @@ _DIGEST_BYTES: Final = 12
 def encode(scope: Scope, query: Query, position: Position) -> str:
     """The cursor of a position; the key in it is relative, so it tells nothing of the scope's prefix."""
     fields = [scope.relative(position.key), position.updated_us, position.as_of_us]
-    payload = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    payload = orjson.dumps(fields)
     return base64.urlsafe_b64encode(_digest(scope, query, payload) + payload).rstrip(b"=").decode()
 
 
@@ -59,7 +60,7 @@ def _bytes(cursor: str) -> bytes:
 
 def _position(scope: Scope, payload: bytes) -> Position:
     try:
-        key, updated_us, as_of_us = json.loads(payload)
+        key, updated_us, as_of_us = orjson.loads(payload)
         absolute = scope.absolute(key)
     except (ValueError, TypeError, RecursionError, InvalidKey) as error:
         raise InvalidCursor("the cursor is damaged: it names no position") from error
@@ -72,4 +73,4 @@ def _position(scope: Scope, payload: bytes) -> Position:
 def _digest(scope: Scope, query: Query, payload: bytes) -> bytes:
     where = None if query.where is None else query.where.text
     about = [scope.partition, scope.prefix, query.pattern.text, where, query.order, query.descending]
-    return hashlib.blake2b(json.dumps(about).encode() + b"\0" + payload, digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(orjson.dumps(about) + b"\0" + payload, digest_size=_DIGEST_BYTES).digest()

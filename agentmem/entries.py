@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -169,6 +169,10 @@ class Page(Sequence[T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    # Sequence's own asks for each item by its index.
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
 
     def __repr__(self) -> str:
         return f"Page({list(self._items)!r}, cursor={self.cursor!r})"

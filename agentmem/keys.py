@@ -20,6 +20,8 @@ MAX_PATTERN_BYTES: Final = 4096
 _SHOWN_CHARACTERS: Final = 80
 _HIGHEST: Final = "\U0010ffff"
 _SURROGATES: Final = (0xD800, 0xE000)
+_PARTS: Final = re.compile(r"[^*?\\]+|[*?]|\\.?", re.DOTALL)
+"""What a pattern is made of: plain text, wildcards, and a backslash with what it makes literal."""
 
 
 def validate_key(key: object) -> str:
@@ -199,19 +201,15 @@ class Pattern:
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    characters = iter(text)
-    for character in characters:
-        if character == "*":
+    for part in _PARTS.findall(text):
+        if part == "*":
             yield ANY
-        elif character == "?":
+        elif part == "?":
             yield ONE
-        elif character == "\\":
-            literal = next(characters, "")
-            if not literal:
-                raise InvalidPattern(f"the pattern {_shown(text)} ends in a backslash that has nothing to make literal")
-            yield literal
+        elif part == "\\":
+            raise InvalidPattern(f"the pattern {_shown(text)} ends in a backslash that has nothing to make literal")
         else:
-            yield character
+            yield part.removeprefix("\\")
 
 
 def _joined(tokens: Iterator[Token]) -> tuple[Token, ...]:

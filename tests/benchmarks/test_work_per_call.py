@@ -28,9 +28,9 @@ VALUES = {key(index): value(index) for index in range(100)}
 
 #: Instructions of one call, as measured when the limit was set, by backend and call. Lower them when calls get cheaper.
 LIMITS: dict[str, dict[str, int]] = {
-    "sqlite": {"get": 375, "put": 1_011, "put_many 100": 35_617, "search 50": 6_632},
-    "postgresql": {"get": 1_155, "put": 1_555, "put_many 100": 44_039, "search 50": 8_946},
-    "redis": {"get": 862, "put": 1_300, "put_many 100": 36_847, "search 50": 16_690},
+    "sqlite": {"get": 375, "put": 1_011, "put_many 100": 35_617, "search 50": 5_408},
+    "postgresql": {"get": 1_155, "put": 1_555, "put_many 100": 44_039, "search 50": 7_722},
+    "redis": {"get": 862, "put": 1_300, "put_many 100": 36_847, "search 50": 15_466},
 }
 CALLS: dict[str, Callable[[Memory], object]] = {
     "get": lambda memory: memory.get(key(7)),
