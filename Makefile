@@ -72,14 +72,14 @@ report: $(VENV)/.dev ## Run them and write docs/integration-tests-report.md from
 load: $(VENV)/.dev ## 64 threads in 4 processes on each backend, for a minute [ARGS='redis --seconds 10']
 	@$(BIN)/python -m benchmarks.load $(ARGS)
 
-bench: $(VENV)/.dev ## Compare with the raw drivers, in one run [ARGS='postgresql --rounds 3']
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/.dev ## Compare with raw drivers and peers, in one run [BACKEND=postgresql ARGS='--rounds 3']
+	@$(BIN)/python -m benchmarks $(BACKEND) --peers $(ARGS)
 
-bench-compare: $(VENV)/.dev ## Fail where a ratio fell by more than 20 % since the stored run [ARGS='redis --save']
-	@$(BIN)/python -m benchmarks.compare $(ARGS)
+bench-compare: $(VENV)/.dev ## Fail where a ratio fell by more than 20 % since the stored run [BACKEND=redis ARGS=--save]
+	@$(BIN)/python -m benchmarks.compare $(BACKEND) $(ARGS)
 
-bench-queues: $(VENV)/.dev ## Compare work queues with the same work by hand, and with peers [ARGS='postgresql --rounds 3']
-	@$(BIN)/python -m benchmarks.queues $(ARGS)
+bench-queues: $(VENV)/.dev ## Compare work queues with the same work by hand, and with peers [BACKEND=postgresql ARGS='--rounds 3']
+	@$(BIN)/python -m benchmarks.queues $(BACKEND) $(ARGS)
 
 wheel: $(VENV)/.dev ## Build the sdist, and the wheel from it, into dist/
 	@$(BIN)/python -m build --no-isolation

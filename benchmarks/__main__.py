@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import beside, crowds, footprint, growth, layers, occasions, page, peers, sizes
 from benchmarks.contenders import AgentMem
-from benchmarks.operations import MORE, OPERATIONS
+from benchmarks.operations import FIRST_PUTS, MORE, OPERATIONS
 from benchmarks.rounds import contenders, measure
 from benchmarks.stores import BACKENDS
 
@@ -47,8 +47,10 @@ def _backend(backend: str, given: argparse.Namespace) -> dict[str, Any]:
         if given.all:
             result["by_layers"] = rates = layers.measured(made, rounds)
             print(*layers.rows(backend, rates), sep="\n", end="\n\n", flush=True)
-            _show(backend, result, "by_threads", crowds.by_threads(made[:2], rounds))
+            _show(backend, result, "by_threads", crowds.by_threads(made, rounds))
             _show(backend, result, "by_size", sizes.by_size(made[:2], rounds))
+        # At the end: what they add would be in the way of the raw driver's searches on Redis.
+        _show(backend, result, "first_puts", measure(made, rounds, FIRST_PUTS))
     for name in peers.missing(backend) if given.peers else ():
         print(f"{backend}: {name} is not installed; the extra `bench` brings it", end="\n\n")
     if given.all:

@@ -22,10 +22,12 @@ class Contender(ABC):
     Attributes:
         name: for the tables.
         lacks: the operations, by the names of its methods, that it does not have.
+        for_threads: whether several threads may use it at a time.
     """
 
     name: str
     lacks: ClassVar[frozenset[str]] = frozenset()
+    for_threads: ClassVar[bool] = False
 
     @abstractmethod
     def get(self, key: str) -> Any: ...
@@ -62,6 +64,7 @@ class AgentMem(Contender):
     """agentmem with all of its contract."""
 
     name = "agentmem"
+    for_threads = True
 
     def __init__(self, url: str) -> None:
         self.memory = agentmem.connect(url, partition="bench", create="always", pool_size=16)
@@ -105,6 +108,7 @@ class RawSQLite(Contender):
     """The limit: sqlite3, a connection per thread, one table of key and text, WAL, synchronous=NORMAL."""
 
     name = "sqlite3"
+    for_threads = True
 
     def __init__(self, url: str) -> None:
         self._path = url.removeprefix("sqlite:///")
@@ -175,6 +179,7 @@ class RawPostgres(Contender):
     """The limit: psycopg, a connection per thread, prepared, autocommit, one table of key and jsonb."""
 
     name = "psycopg"
+    for_threads = True
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -244,6 +249,7 @@ class RawRedis(Contender):
     """The limit: redis-py with hiredis, a string per key; for a page, as SCAN has no order, all keys and a sort."""
 
     name = "redis-py"
+    for_threads = True
 
     def __init__(self, url: str) -> None:
         self._db: Any = redis.Redis.from_url(url)

@@ -21,8 +21,9 @@ CROWDED = {name: OPERATIONS[name] for name in ("get", "put")}
 
 
 def by_threads(made: Sequence[Contender], rounds: int) -> Rates:
-    """`get, 8 threads` and so on; peers that are not made for threads are left out by the caller."""
+    """`get, 8 threads` and so on, by those that are made for threads."""
     found: Rates = {}
+    made = [each for each in made if each.for_threads]
     for threads in THREADS:
         for name, by in measure(made, rounds, CROWDED, threads=threads).items():
             found[f"{name}, {threads} threads"] = by

@@ -38,6 +38,16 @@ def fresh(at: int, number: int = BATCH) -> dict[str, Any]:
     return {key: {**value, "turn": turn} for key, value in list(VALUES[at].items())[:number]}
 
 
+def _new(_: int, number: int = BATCH) -> dict[str, Any]:
+    """Values at keys behind all that are stored."""
+    start = STORED + next(_turn) * BATCH
+    return {key(start + index): value(index) for index in range(number)}
+
+
+def _some_new(at: int) -> dict[str, Any]:
+    return _new(at, AT_ONCE)
+
+
 def same(at: int) -> int:
     """Nothing to prepare."""
     return at
@@ -111,6 +121,11 @@ OPERATIONS: dict[str, Operation] = {
     "get_many 1000": Operation("get_many", _keys, _get_many),
     "put_many 1000": Operation("put_many", fresh, _put_many),
     "search_50": Operation("search", same, _search),
+}
+#: What is put for the first time; the store grows by it.
+FIRST_PUTS: dict[str, Operation] = {
+    "put, new key": Operation("put", _some_new, _put),
+    "put_many 1000, new keys": Operation("put_many", _new, _put_many),
 }
 MORE: dict[str, Operation] = {
     "increment": Operation("increment", same, _increment),

@@ -120,6 +120,7 @@ class LangGraphPostgres(_LangGraph):
     """langgraph-checkpoint-postgres' store, with a pool of 8."""
 
     name = "LangGraph PostgresStore"
+    for_threads = True
 
     def __init__(self, url: str) -> None:
         from langgraph.store.postgres import PostgresStore
@@ -139,6 +140,7 @@ class DiskCache(Contender):
     """diskcache with JSON in place of pickle."""
 
     name = "diskcache"
+    for_threads = True
     lacks: ClassVar[frozenset[str]] = _NO_ATOMS | {"search"}  # its increment takes no JSON
 
     def __init__(self, url: str) -> None:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import compare
+from benchmarks import compare, page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ def test_one_round_of_the_benchmarks(tmp_path: Path) -> None:
 def test_one_round_of_everything_and_the_page_of_it(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     result, out = run(tmp_path, "sqlite", "--all", "--peers", "--many=1000", f"--page={page}")
-    parts = ("operations_per_second", "by_threads", "by_processes", "by_size")
+    parts = ("operations_per_second", "first_puts", "by_threads", "by_processes", "by_size")
     figures = {name: by for part in parts for name, by in result[part].items()}
     figures |= {name: {"agentmem": seconds} for name, seconds in result["occasions_seconds"].items()}
     figures |= result["by_layers"] | result["beside_writers"]
@@ -41,6 +41,20 @@ def test_one_round_of_everything_and_the_page_of_it(tmp_path: Path) -> None:
         assert all(figure > 0 for figure in by.values())
     assert "plain ORM" in page.read_text()
     assert ET.fromstring((tmp_path / "performance-sqlite.svg").read_text()).tag.endswith("svg")
+
+
+def test_the_page_says_which_targets_were_missed() -> None:
+    fast, slow = ({"sqlite3": 100.0, "agentmem": speed, "diskcache": 20.0} for speed in (60.0, 30.0))
+    rates = {"put": fast, "put, new key": slow, "put, 8 threads": fast, "increment": fast}
+    _, _, *rows = page.rate_rows("sqlite", rates)
+    assert [row.split(" | ")[-1] for row in rows] == [
+        "0.55, 2 times diskcache |",
+        "**0.55: missed**, **2 times diskcache: missed** |",
+        "1 times diskcache |",
+        " |",
+    ]
+    (*_, row) = page.rate_rows("redis", {"put": {"redis-py": 100.0, "agentmem": 69.0}})
+    assert row == "| put | 100 | 0.69 | **0.70: missed** |"
 
 
 def run(folder: Path, backend: str, *words: str) -> tuple[dict[str, Any], str]:
