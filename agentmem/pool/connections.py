@@ -102,15 +102,16 @@ class Connections(Forkable, Generic[L]):
             return self._run(work, attempts=1)
         held: list[bool] = []
         try:
-            held += map(turn.lock.acquire, (True,), (turn.timeout,))  # see _enter
-            if not held[0]:
+            if not turn.take(held):
                 raise Unavailable(f"no turn to write within {turn.timeout:g} s (option busy_timeout)")
             result = self._run(work, attempts=1)
-            turn.pause()
-            return result
+            was_long = turn.pause()
         finally:
-            if held and held[0]:
+            if held and held[-1]:
                 turn.lock.release()
+        if was_long:
+            turn.hand_over()
+        return result
 
     def _run(self, work: Callable[[L], T], attempts: int) -> T:
         deadline: float | None = None

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 TURN_SECONDS = 0.1
 """How long the threads of a process may write without a pause, which so costs 4 % at the most."""
 PAUSE_SECONDS = 0.004
+LONG_SECONDS = 0.001
+"""Who had the turn for longer lets the threads that wait go first."""
+HAND_OVER_SECONDS = 0.001
 
 
 class Link:
@@ -47,22 +50,47 @@ class Turn:
         self.timeout = timeout
         self.lock = threading.Lock()
         self._polls = polls
-        self._busy_since = self._wrote_at = 0.0
+        self._is_wanted = False
+        self._taken_at = self._busy_since = self._wrote_at = 0.0
 
-    def pause(self) -> None:
-        """Leave the database to other processes now and then; called with the lock in hand.
+    def take(self, held: list[bool]) -> bool:
+        """Wait for it; the list's last item says whether it was given (see Connections._enter about interrupts)."""
+        held += map(self.lock.acquire, (False,))
+        if not held[-1]:
+            self._is_wanted = True
+            held += map(self.lock.acquire, (True,), (self.timeout,))
+        self._taken_at = time.monotonic()
+        return held[-1]
+
+    def hand_over(self) -> None:
+        """After a long turn was given back: let those who wait have theirs.
+
+        Whoever wants it again takes it before a waiter is awake. One put after the other delays the others by a few of
+        these; one step of a clear after the other all but shut them out until its end.
+        """
+        if self._is_wanted:
+            self._is_wanted = False
+            time.sleep(HAND_OVER_SECONDS)
+
+    def pause(self) -> bool:
+        """Leave the database to other processes now and then; called with the lock in hand, at the end of a turn.
 
         Threads that write one after the other leave gaps of microseconds, which a process that polls hardly ever hits.
+
+        Returns:
+            Whether the turn was a long one.
         """
-        if not self._polls:
-            return
         now = time.monotonic()
+        was_long = now - self._taken_at > LONG_SECONDS
+        if not self._polls:
+            return was_long
         if now - self._wrote_at > PAUSE_SECONDS:
             self._busy_since = now
         elif now - self._busy_since > TURN_SECONDS:
             time.sleep(PAUSE_SECONDS)
             now = self._busy_since = time.monotonic()
         self._wrote_at = now
+        return was_long
 
 
 class Driver(ABC, Generic[L]):

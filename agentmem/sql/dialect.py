@@ -39,6 +39,8 @@ class Dialect(Driver[Link]):
     learning: Learning
     #: What it does about work queues.
     queues: QueueDialect
+    #: How many entries one statement or transaction removes at the most: writers wait for it.
+    remove_at_once: int
 
     @abstractmethod
     def join(self, link: Link) -> None:

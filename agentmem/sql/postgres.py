@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PREPARE_THRESHOLD = 5
-REMOVE_AT_ONCE = 2_000
 ROLLED_BACK_ATTEMPTS = 16
 # A unique key is violated only where a put and a redrive of the same dedup key meet: after that, one finds the other's.
 ROLLED_BACK = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.UniqueViolation)
@@ -65,6 +64,7 @@ class PostgresDialect(Dialect):
 
     name = "postgresql"
     error = psycopg.Error
+    remove_at_once = 2_000
     now: ColumnElement[datetime] = server_now()
 
     def __init__(
@@ -239,7 +239,7 @@ class PostgresDialect(Dialect):
         self, link: Link, partition: str, condition: str, parameters: Mapping[str, Any]
     ) -> tuple[int, str | None]:
         """Remove the next piece in the order of keys, in one statement."""
-        return self._batches.remove(link, partition, condition, parameters, REMOVE_AT_ONCE)
+        return self._batches.remove(link, partition, condition, parameters, self.remove_at_once)
 
     def purge(self, link: Link, limit: int) -> int:
         """Oldest first; rows that somebody holds are left for the next time."""

@@ -39,7 +39,7 @@ class SQLRepository(Repository):
     """Partitions and entries in two tables (agentmem.sql.models).
 
     SQLite has one writer at a time; others wait up to `busy_timeout`. PostgreSQL locks rows, in the order of keys.
-    `remove` works in pieces of 2,000 entries, each atomic.
+    `remove` works in pieces of 500 or 2,000 entries, each atomic.
     """
 
     _connections: EngineConnections | ReplicatedConnections | JoinedConnections
@@ -112,7 +112,7 @@ class SQLRepository(Repository):
         return int(self._shown(self._reads.count(tuple(conditions.texts)), parameters)[0][0])
 
     def remove(self, partition: str, query: Query) -> int:
-        """As the port says; pieces of 2,000 entries in the order of keys."""
+        """As the port says; in pieces, in the order of keys."""
         dialect = self._dialect
         conditions = self._conditions(partition, query)
         texts = [*conditions.texts, *([self._reads.alive] if query.where is not None else [])]
@@ -149,8 +149,18 @@ class SQLRepository(Repository):
         return Stats(sum(names.values()), dead, size, names, self.name, version, server)
 
     def purge(self, limit: int) -> int:
-        """As the port says; one statement or short transaction."""
-        return self._connections.write(lambda link: self._dialect.purge(link, min(limit, INT64_MAX)))
+        """As the port says; one statement or short transaction for each piece."""
+        purged = 0
+        while purged < limit:
+            piece = min(limit - purged, self._dialect.remove_at_once)
+            removed = self._connections.write(partial(self._purge_piece, piece))
+            purged += removed
+            if removed < piece:
+                break
+        return purged
+
+    def _purge_piece(self, limit: int, link: Link) -> int:
+        return self._dialect.purge(link, limit)
 
     def define_partition(self, name: str, policy: Policy) -> None:
         """As the port says; the index of values comes first, since it alone may be refused."""
@@ -216,6 +226,8 @@ class SQLRepository(Repository):
         joined = copy.copy(self)
         joined._connections = JoinedConnections.of(transaction, self._dialect)
         joined._read = joined._connections.read
+        if isinstance(self._connections, ReplicatedConnections) and joined._connections.transaction is not None:
+            self._connections.join(joined._connections.transaction)
         # What is put there cannot be heard of before the host commits.
         joined._queues = SQLQueues(joined._connections, self._dialect.queues)
         return joined

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from agentmem.filters import Filter
 
 WORDS = Words("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
-REMOVE_AT_ONCE = 2_000
 POLL_MS = 3
 _GLOB_ESCAPES = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 
@@ -58,6 +57,7 @@ class SQLiteDialect(Dialect):
     name = "sqlite"
     error = sqlite3.Error
     has_locks = True
+    remove_at_once = 500
     now: ColumnElement[datetime] = bindparam("now", type_=UtcDateTime())
 
     def __init__(self, *, busy_timeout: float, max_value_bytes: int, poll: bool, naming: Naming = DEFAULT) -> None:
@@ -80,13 +80,13 @@ class SQLiteDialect(Dialect):
             if self.polls:
                 raw.execute(f"PRAGMA busy_timeout = {POLL_MS}")
             _teach(link)
-        link.cursor = raw.cursor()
+        link.cursor = _cursor(raw)
         link.words = WORDS
 
     def join(self, link: Link) -> None:
         """With the writer's lock, which the driver would take as late as the first write."""
         _teach(link)
-        link.cursor = link.raw.cursor()
+        link.cursor = _cursor(link.raw)
         link.words = JOINED
         if not link.raw.in_transaction:
             link.cursor.execute(WORDS.begin)
@@ -99,7 +99,7 @@ class SQLiteDialect(Dialect):
         """Roll back what an error left open."""
         if link.raw.in_transaction:
             link.raw.execute("ROLLBACK")
-        link.cursor = link.raw.cursor()
+        link.cursor = _cursor(link.raw)
         return True
 
     def is_stale(self, link: Link) -> bool:
@@ -177,7 +177,9 @@ class SQLiteDialect(Dialect):
     ) -> tuple[int, str | None]:
         """Remove the next piece in the order of keys."""
         with _Transaction(link):
-            return self._writes.remove(link.cursor, partition, condition, parameters, now=clock(), limit=REMOVE_AT_ONCE)
+            return self._writes.remove(
+                link.cursor, partition, condition, parameters, now=clock(), limit=self.remove_at_once
+            )
 
     def purge(self, link: Link, limit: int) -> int:
         """Oldest first, by the partial index."""
@@ -202,6 +204,12 @@ class SQLiteDialect(Dialect):
         answers["file_bytes"] = answers["page_size"] * answers["page_count"]
         answers["synchronous"] = ("off", "normal", "full", "extra")[answers["synchronous"]]
         return sqlite3.sqlite_version, answers
+
+
+def _cursor(raw: sqlite3.Connection) -> sqlite3.Cursor:
+    cursor = raw.cursor()
+    cursor.row_factory = None  # whatever rows a host's connection makes
+    return cursor
 
 
 def _teach(link: Link) -> None:

@@ -40,6 +40,14 @@ class Purging(Contract):
         assert memory.purge_expired(batch=4) == before - harness.stored("default")
         assert harness.stored("default") == 0
 
+    def test_r23_a_batch_may_be_larger_than_what_a_server_removes_at_once(
+        self, memory: Memory, harness: Harness
+    ) -> None:
+        bury(memory, 1_200)
+        before = harness.stored("default")
+        assert memory.purge_expired(batch=1_100) == before - harness.stored("default")
+        assert harness.stored("default") == 0
+
     def test_r23_time_bounds_the_whole(self, memory: Memory, harness: Harness) -> None:
         bury(memory, 30)
         purged, before = 0, harness.stored("default")
