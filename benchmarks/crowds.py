@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from benchmarks.contenders import RAW, AgentMem, Contender
-from benchmarks.operations import AT_ONCE, OPERATIONS, STORED, VALUES
+from benchmarks.operations import AT_ONCE, OPERATIONS, STORED, VALUES, Operation, put, some
 from benchmarks.rounds import Rates, measure
 from benchmarks.stores import places
 from benchmarks.workload import BATCH
@@ -17,7 +17,7 @@ from benchmarks.workload import BATCH
 THREADS = (8, 32)
 PROCESSES = 4
 BLOCKS = 10
-CROWDED = {name: OPERATIONS[name] for name in ("get", "put")}
+CROWDED = {"get": OPERATIONS["get"], "put": Operation("put", some, put)}
 
 
 def by_threads(made: Sequence[Contender], rounds: int) -> Rates:

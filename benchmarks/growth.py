@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import agentmem
+from benchmarks import targets
+from benchmarks.contenders import RAW, AgentMem, Contender
 from benchmarks.stores import places
 from benchmarks.workload import PAGE, key, value
 
@@ -18,47 +19,68 @@ CHUNK = 10_000
 ROUNDS = 50
 AT_ONCE = 20
 
+Seconds = dict[str, dict[str, dict[int, float]]]
+"""By what was done, by contender, and by how many other entries the store had."""
 
-def measure(backend: str, large: int) -> dict[str, dict[int, float]]:
-    """Median seconds by what was done and how many other entries the store had; both stores take turns."""
-    seconds: dict[str, dict[int, list[float]]] = {name: {SMALL: [], large: []} for name in CHECKS}
+
+def measure(backend: str, large: int) -> Seconds:
+    """Medians; all stores take turns."""
+    found: dict[str, dict[str, dict[int, list[float]]]] = {}
     with ExitStack() as stack:
-        memories = {}
-        for size, url in zip((SMALL, large), stack.enter_context(places(backend)), strict=True):
-            memories[size] = stack.enter_context(agentmem.connect(url, partition="growth", create="always"))
-            fill(memories[size], size)
+        made: list[tuple[Contender, int]] = []
+        urls = iter(stack.enter_context(places(backend, 4)))
+        for maker in (AgentMem, RAW[backend]):
+            for size in (SMALL, large):
+                contender = maker(next(urls))
+                stack.callback(contender.close)
+                _fill(contender, size)
+                made.append((contender, size))
         for _ in range(ROUNDS):
             for name, check in CHECKS.items():
-                for size, memory in memories.items():
-                    seconds[name][size].append(check(memory, size))
-    return {name: {size: statistics.median(each) for size, each in by.items()} for name, by in seconds.items()}
+                for contender, size in made:
+                    if name in COMMON or isinstance(contender, AgentMem):
+                        times = found.setdefault(name, {}).setdefault(contender.name, {}).setdefault(size, [])
+                        times.append(check(contender, size))
+    return {
+        name: {who: {size: statistics.median(times) for size, times in sizes.items()} for who, sizes in by.items()}
+        for name, by in found.items()
+    }
 
 
-def fill(memory: agentmem.Memory, size: int) -> None:
-    """So many entries, all with the same value: making them is not what is measured."""
-    same = value(0)
-    memory.load(((key(number), same) for number in range(size)), chunk=CHUNK)
+def _fill(contender: Contender, size: int) -> None:
+    same = value(0)  # making them is not what is measured
+    for start in range(0, size, CHUNK):
+        contender.put_many({key(number): same for number in range(start, min(start + CHUNK, size))})
 
 
-def _get(memory: agentmem.Memory, size: int) -> float:
+def _get(contender: Contender, size: int) -> float:
     keys = [key(number) for number in random.sample(range(size), AT_ONCE)]
     started = time.perf_counter()
-    found = [memory.get(each) for each in keys]
+    found = [contender.get(each) for each in keys]
     taken = time.perf_counter() - started
     assert all(found)
     return taken / AT_ONCE
 
 
-def _put(memory: agentmem.Memory, size: int) -> float:
+def _put(contender: Contender, size: int) -> float:
     values = {key(number): value(number) for number in random.sample(range(size), AT_ONCE)}
     started = time.perf_counter()
     for each, put in values.items():
-        memory.put(each, put)
+        contender.put(each, put)
     return (time.perf_counter() - started) / AT_ONCE
 
 
-def _clear(memory: agentmem.Memory, _: int) -> float:
-    scope = memory.scoped("run/0000/scope/")
+def _page(contender: Contender, _: int) -> float:
+    started = time.perf_counter()
+    found = contender.search("run/0000/")
+    taken = time.perf_counter() - started
+    assert found == PAGE, found
+    return taken
+
+
+def _clear(contender: Contender, _: int) -> float:
+    assert isinstance(contender, AgentMem)
+    scope = contender.memory.scoped("run/0000/scope/")
     scope.put_many({str(number): number for number in range(10)})
     started = time.perf_counter()
     removed = scope.clear()
@@ -67,27 +89,26 @@ def _clear(memory: agentmem.Memory, _: int) -> float:
     return taken
 
 
-def _page(memory: agentmem.Memory, _: int) -> float:
-    started = time.perf_counter()
-    found = memory.search("run/0000/*", limit=PAGE)
-    taken = time.perf_counter() - started
-    assert len(found) == PAGE, len(found)
-    return taken
-
-
-CHECKS: dict[str, Callable[[agentmem.Memory, int], float]] = {
+CHECKS: dict[str, Callable[[Contender, int], float]] = {
     "get": _get,
     "put": _put,
     f"a page of {PAGE}": _page,
     "clear a scope of 10": _clear,
 }
+COMMON = ("get", "put")
+"""What the raw driver does as well."""
 
 
-def rows(backend: str, medians: dict[str, dict[int, float]]) -> Iterator[str]:
-    """Markdown; the last column is what counts."""
-    sizes = list(next(iter(medians.values())))
-    yield f"| {backend}, ms | {' | '.join(f'among {int(size):,}' for size in sizes)} | times | target |"
-    yield "|---|---|---|---|---|"
+def rows(backend: str, medians: Seconds) -> Iterator[str]:
+    """Markdown."""
+    small, large = medians["get"][AgentMem.name]
+    raw = RAW[backend].name
+    yield f"| {backend}, ms | among {int(small):,} | among {int(large):,} | times | {raw}, times | target |"
+    yield "|---|---|---|---|---|---|"
     for name, by in medians.items():
-        small, large = (by[size] * 1000 for size in sizes)
-        yield f"| {name} | {small:.3f} | {large:.3f} | {large / small:.2f} | 1.30 |"
+        ours = by[AgentMem.name]
+        times = {who: each[large] / each[small] for who, each in by.items()}
+        cells = f"{ours[small] * 1000:.3f} | {ours[large] * 1000:.3f} | {times[AgentMem.name]:.2f}"
+        beside = f"{times[raw]:.2f}" if raw in times else "-"
+        target = targets.shown(f"{targets.GROWTH:.2f}", reached=times[AgentMem.name] <= targets.GROWTH)
+        yield f"| {name} | {cells} | {beside} | {target} |"

@@ -11,9 +11,9 @@ from agentmem.commands import PutCommand
 from agentmem.keys import Pattern
 from agentmem.repository import Query
 from benchmarks.contenders import AgentMem, Contender
-from benchmarks.operations import AT_ONCE, OPERATIONS, Operation, fresh
+from benchmarks.operations import OPERATIONS, Operation, fresh
 from benchmarks.rounds import Rates, measure
-from benchmarks.workload import BATCH, PAGE
+from benchmarks.workload import PAGE
 
 REPOSITORY = "repository"
 
@@ -66,17 +66,9 @@ def rows(backend: str, rates: Rates) -> Iterator[str]:
         yield f"| {name} | {limit:.1f} | {repository - limit:+.1f} | {whole - repository:+.1f} | {whole:.1f} |"
 
 
-def _ready(at: int, number: int) -> Ready:
-    values = fresh(at, number)
+def _ready(at: int) -> Ready:
+    values = fresh(at)
     return values, {key: PutCommand(key, orjson.dumps(value).decode()) for key, value in values.items()}
-
-
-def _some(at: int) -> Ready:
-    return _ready(at, AT_ONCE)
-
-
-def _all(at: int) -> Ready:
-    return _ready(at, BATCH)
 
 
 def _own(contender: Contender, ready: Ready) -> Mapping[str, Any]:
@@ -92,6 +84,6 @@ def _put_many(contender: Contender, ready: Ready) -> int:
 
 
 _PUTS = {
-    "put": Operation("put", _some, _put),
-    "put_many 1000": Operation("put_many", _all, _put_many),
+    "put": Operation("put", _ready, _put),
+    "put_many 1000": Operation("put_many", _ready, _put_many),
 }

@@ -38,14 +38,10 @@ def fresh(at: int, number: int = BATCH) -> dict[str, Any]:
     return {key: {**value, "turn": turn} for key, value in list(VALUES[at].items())[:number]}
 
 
-def _new(_: int, number: int = BATCH) -> dict[str, Any]:
+def _new(_: int) -> dict[str, Any]:
     """Values at keys behind all that are stored."""
     start = STORED + next(_turn) * BATCH
-    return {key(start + index): value(index) for index in range(number)}
-
-
-def _some_new(at: int) -> dict[str, Any]:
-    return _new(at, AT_ONCE)
+    return {key(start + index): value(index) for index in range(BATCH)}
 
 
 def same(at: int) -> int:
@@ -59,9 +55,10 @@ def _get(contender: Contender, keys: list[str]) -> int:
     return AT_ONCE
 
 
-def _put(contender: Contender, values: dict[str, Any]) -> int:
-    for name, put in values.items():
-        contender.put(name, put)
+def put(contender: Contender, values: dict[str, Any]) -> int:
+    """One by one: so many that each round of SQLite's has its checkpoints."""
+    for name, each in values.items():
+        contender.put(name, each)
     return len(values)
 
 
@@ -84,14 +81,14 @@ def _search(contender: Contender, at: int) -> int:
 
 
 def _increment(contender: Contender, _: int) -> int:
-    for number in range(AT_ONCE):
+    for number in range(BATCH):
         contender.increment(f"{number % 10}")
-    return AT_ONCE
+    return BATCH
 
 
 def _compare_and_set(contender: Contender, values: dict[str, Any]) -> int:
-    for name, put in values.items():
-        contender.compare_and_set(name, put)
+    for name, each in values.items():
+        contender.compare_and_set(name, each)
     return len(values)
 
 
@@ -105,30 +102,31 @@ def _keys(at: int) -> list[str]:
     return list(VALUES[at])
 
 
-def _some(at: int) -> dict[str, Any]:
+def some(at: int) -> dict[str, Any]:
+    """As `fresh`, fewer."""
     return fresh(at, AT_ONCE)
 
 
 def _groups_of_5(at: int) -> list[dict[str, Any]]:
-    pairs = list(fresh(at, 100).items())
+    pairs = list(fresh(at).items())
     return [dict(pairs[start : start + 5]) for start in range(0, len(pairs), 5)]
 
 
 #: Those with a target for one thread.
 OPERATIONS: dict[str, Operation] = {
     "get": Operation("get", _keys, _get),
-    "put": Operation("put", _some, _put),
+    "put": Operation("put", fresh, put),
     "get_many 1000": Operation("get_many", _keys, _get_many),
     "put_many 1000": Operation("put_many", fresh, _put_many),
     "search_50": Operation("search", same, _search),
 }
 #: What is put for the first time; the store grows by it.
 FIRST_PUTS: dict[str, Operation] = {
-    "put, new key": Operation("put", _some_new, _put),
+    "put, new key": Operation("put", _new, put),
     "put_many 1000, new keys": Operation("put_many", _new, _put_many),
 }
 MORE: dict[str, Operation] = {
     "increment": Operation("increment", same, _increment),
-    "compare-and-set": Operation("compare_and_set", _some, _compare_and_set),
+    "compare-and-set": Operation("compare_and_set", fresh, _compare_and_set),
     "transaction of 5": Operation("transaction", _groups_of_5, _transaction),
 }

@@ -6,41 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import beside, charts, footprint, growth, layers, occasions
-from benchmarks.contenders import AgentMem
+from benchmarks import beside, charts, footprint, growth, layers, occasions, targets
 from benchmarks.rounds import Rates
 
-#: Of the raw driver's speed, on an idle machine, with the whole contract on.
-TARGETS: dict[str, dict[str, float]] = {
-    "sqlite": {"get": 0.40, "put": 0.55, "get_many 1000": 0.50, "put_many 1000": 0.50, "search_50": 0.50},
-    "postgresql": {
-        "get": 0.80,
-        "put": 0.90,
-        "get_many 1000": 0.80,
-        "put_many 1000": 0.90,
-        "search_50": 0.80,
-        "get, 8 threads": 0.80,
-        "put, 8 threads": 0.90,
-    },
-    "redis": {
-        "get": 0.85,
-        "put": 0.70,
-        "get_many 1000": 0.50,
-        "put_many 1000": 0.40,
-        "search_50": 5.00,
-        "get, 8 threads": 0.80,
-        "put, 8 threads": 0.70,
-    },
-}
-#: In terms of a peer's speed.
-PEER_TARGETS: dict[str, dict[str, tuple[float, str]]] = {
-    "sqlite": {
-        "get": (1, "diskcache"),
-        "put": (2, "diskcache"),
-        "get, 8 threads": (1, "diskcache"),
-        "put, 8 threads": (1, "diskcache"),
-    },
-}
 COMMAND = "make bench ARGS='--all --growth --page docs/performance.md --json benchmarks/performance.json'"
 
 _HEAD = f"""# Performance
@@ -66,19 +34,7 @@ def rate_rows(backend: str, rates: Rates) -> Iterator[str]:
     yield "|---" * (len(names) + 2) + "|"
     for name, by in rates.items():
         ratios = (f"{by[who] / by[raw]:.2f}" if who in by else "-" for who in others)
-        yield f"| {name} | {by[raw]:,.0f} | {' | '.join(ratios)} | {_target(backend, name, by)} |"
-
-
-def _target(backend: str, name: str, by: Mapping[str, float]) -> str:
-    """What is to be reached, and whether it was."""
-    raw, ours = next(iter(by.values())), by[AgentMem.name]
-    operation = name.partition(", new key")[0]  # a put is one, whether its key is new or not
-    factor = TARGETS[backend].get(operation)
-    wanted = [] if factor is None else [(f"{factor:.2f}", factor * raw)]
-    factor, peer = PEER_TARGETS.get(backend, {}).get(operation, (0, ""))
-    if peer in by:
-        wanted.append((f"{factor:g} times {peer}", factor * by[peer]))
-    return ", ".join(text if ours >= rate else f"**{text}: missed**" for text, rate in wanted)
+        yield f"| {name} | {by[raw]:,.0f} | {' | '.join(ratios)} | {targets.of_speed(backend, name, by)} |"
 
 
 def write(found: Mapping[str, Any], path: Path) -> None:

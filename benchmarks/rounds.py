@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import threading
 import time
@@ -33,6 +34,10 @@ def contenders(backend: str, *, with_peers: bool = False) -> Iterator[list[Conte
             for mapping in VALUES.values():
                 contender.put_many(mapping)
             made.append(contender)
+        # What the others have loaded is not to be looked through by the collector of garbage while we are measured.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         yield made
 
 
