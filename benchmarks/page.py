@@ -21,8 +21,9 @@ speed is left, with the whole contract on (versions, TTL, checks, typed errors),
 
 `make bench-compare` fails where a ratio has fallen by more than a fifth since the stored run. Where a target is missed,
 the decision records say where the time goes and what would have to be given up: [0015](adr/0015-writes-on-sqlite.md)
-for SQLite's writes, [0022](adr/0022-what-a-put-costs-on-postgresql.md) for PostgreSQL's. Client and server were kept on
-processors of their own, but for the processes, the rare occasions and growth.
+for SQLite's writes, [0022](adr/0022-what-a-put-costs-on-postgresql.md) for PostgreSQL's,
+[0023](adr/0023-what-grows-with-a-store-on-sqlite.md) for growth on SQLite. Client and server were kept on processors of
+their own, but for the processes, the rare occasions and growth.
 """
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from agentmem.errors import ConfigurationError
@@ -28,7 +28,22 @@ a firewall from forgetting the connection. What a URL says is stronger.
 
 def is_memory(url: URL) -> bool:
     """Whether the database lives in the process alone."""
-    return url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+    name = url.database or ":memory:"
+    return name == ":memory:" or name.startswith("file::memory:") or url.query.get("mode") == "memory"
+
+
+def file_url(path: Path) -> str:
+    """The URL of a SQLite file; what a URL means otherwise is quoted in it, as this SQLAlchemy reads it."""
+    return URL.create("sqlite", database=path.as_posix()).render_as_string()
+
+
+def anchored(url: str) -> str:
+    """The URL with a SQLite file's whole path, so that it means the same to a process that works in another folder."""
+    parsed = normalised(make_url(url))
+    name = parsed.database or ""
+    if not parsed.drivername.startswith("sqlite") or is_memory(parsed) or name.startswith("file:"):
+        return url
+    return parsed.set(database=Path(name).absolute().as_posix()).render_as_string()
 
 
 def sqlite_engine(url: URL, options: SQLiteOptions) -> Engine:
@@ -52,6 +67,7 @@ class _Pragmas:
 
     def __init__(self, options: SQLiteOptions, *, memory: bool) -> None:
         self._synchronous = options.synchronous
+        self._mmap_bytes = options.mmap_bytes
         self._timeout = options.busy_timeout
         self._memory = memory
 
@@ -59,6 +75,7 @@ class _Pragmas:
         if not self._memory:
             self._enter_wal(connection)
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA mmap_size = {self._mmap_bytes}").fetchall()
 
     def _enter_wal(self, connection: sqlite3.Connection) -> None:
         # The change of mode ignores the busy time-out: eight processes on a fresh file would fail with "locked".
@@ -79,6 +96,8 @@ def postgres_engine(url: URL, options: PostgresOptions) -> Engine:
         **KEEPALIVES,
         "connect_timeout": options.connect_timeout,
         "application_name": options.application_name,
+        # Stronger than what the environment or the role's settings say.
+        "client_encoding": "utf8",
         # For a Session on the models and for Alembic; the hot paths set their own.
         "prepare_threshold": None if options.prepare_threshold == AUTO else options.prepare_threshold,
     }
@@ -98,9 +117,10 @@ def normalised(url: URL) -> URL:
         ConfigurationError: another driver was asked for, or a password was not quoted.
     """
     wanted = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-    name = wanted.get(url.drivername, url.drivername)
+    given = url.drivername.lower()
+    name = wanted.get(given, given)
     if name not in wanted.values():
-        raise ConfigurationError(f"agentmem speaks {', '.join(sorted(wanted.values()))}, not {url.drivername}")
+        raise ConfigurationError(f"agentmem speaks {', '.join(sorted(set(wanted.values())))}, not {url.drivername}")
     if "@" in (url.host or ""):
         # What follows an @ in a password; an error of the driver would show it as the host that cannot be found.
         raise ConfigurationError("the password in the URL is not quoted: @ is written as %40")

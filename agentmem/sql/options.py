@@ -11,6 +11,9 @@ from agentmem.options import Options, names_of
 from agentmem.repository import DEFAULT_MAX_VALUE_BYTES
 from agentmem.sql.naming import Naming
 
+MMAP_BYTES_LIMIT = 0x7FFF0000
+"""What SQLite is compiled to bear at the most."""
+
 MAX_VALUE_BYTES_LIMIT = 200 * 1024 * 1024
 """A string in PostgreSQL's JSONB ends at 256 MB; a body must leave room for its escapes."""
 
@@ -50,10 +53,14 @@ class SQLiteOptions(SQLOptions):
     Attributes:
         busy_timeout: seconds that a writer waits for its turn.
         synchronous: `normal`: a power cut may take the last commits, never consistency; `full`: every commit is synced.
+        mmap_bytes: how much of the file's beginning is read through a map of memory (ADR 0023). Reads all over a file
+            of some hundred MB take half the time; but where the disk fails, the process ends with SIGBUS in place of an
+            error, and what was read counts as the process' resident memory.
     """
 
     busy_timeout: float = Field(30.0, gt=0, le=3_600)
     synchronous: Literal["normal", "full"] = "normal"
+    mmap_bytes: int = Field(0, ge=0, le=MMAP_BYTES_LIMIT)
 
 
 class PostgresOptions(SQLOptions):
