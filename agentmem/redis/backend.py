@@ -10,7 +10,8 @@ Options may stand in the query: `?key_prefix=myapp&timeout=5`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -69,10 +70,11 @@ def open_url(url: str, given: dict[str, Any]) -> RedisRepository:
         Unavailable, PermissionDenied: the server cannot be reached.
     """
     servers, options = open_servers(url, given)
-    return _opened(servers, options, redact(url), f"run `agentmem db upgrade --url {redact(url)}`")
+    which = f" -o key_prefix={options.key_prefix}" if "key_prefix" in given else ""
+    return _opened(servers, options, redact(url), f"run `agentmem db upgrade --url {redact(url)}{which}`")
 
 
-def open_servers(url: str, given: dict[str, Any]) -> tuple[Servers, RedisOptions]:
+def open_servers(url: str, given: Mapping[str, Any]) -> tuple[Servers, RedisOptions]:
     """Where a URL leads and what it asks for, whatever is stored there; the caller closes the servers.
 
     Raises:
@@ -203,10 +205,15 @@ def _sentinel(address: Address, options: RedisOptions, shared: dict[str, Any], s
     made = _connection_class(address)
     timeouts = {name: shared[name] for name in ("socket_timeout", "socket_connect_timeout", "retry")}
     account = {"username": options.sentinel_username, "password": options.sentinel_password}
-    sentinels = redis.Sentinel(address.hosts, sentinel_kwargs={**timeouts, **account})
+    tls = {"ssl": True, **options.tls()} if address.tls else {}
+    sentinels = redis.Sentinel(address.hosts, sentinel_kwargs={**timeouts, **account, **tls})
 
     def open_one() -> ConnectionInterface:
-        host, port = sentinels.discover_master(service)
+        # redis-py swaps whoever answered to the front of its list; two threads at once would overwrite the others.
+        asked = copy(sentinels)
+        asked.sentinels = list(sentinels.sentinels)
+        host, port = asked.discover_master(service)
+        sentinels.sentinels = asked.sentinels
         return made(host=host, port=port, db=number, **shared)
 
     def release() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import (
     AskError,
+    ExecAbortError,
     MaxConnectionsError,
     MovedError,
     NoScriptError,
@@ -75,10 +76,12 @@ class Link(drivers.Link):
         return answers
 
     def transaction(self, calls: Sequence[tuple[Script, Place]]) -> list[Any]:
-        """Run scripts without arguments as of one moment, on one server."""
+        """Run scripts without arguments as of one moment, on one server; an error may stand in place of an answer."""
         self.run(*calls[0])  # so that the server has the text
         commands = [(b"EVALSHA", script.sha, *place.keys) for script, place in calls]
         answers = self.ask_all([(b"MULTI",), *commands, (b"EXEC",)])[-1]
+        if isinstance(answers, ExecAbortError):  # a server whose memory is full refuses even to read in a transaction
+            return [answers]
         if isinstance(answers, ResponseError):
             raise answers
         return list(answers)
@@ -106,11 +109,17 @@ class Link(drivers.Link):
         Raises:
             OutcomeUnknown: fewer have it by then.
         """
-        reached = self.ask(b"WAIT", number, max(1, round(timeout_seconds * 1000)))
-        if reached < number:
-            raise OutcomeUnknown(
-                f"written, but {reached} of {number} replicas have it after {timeout_seconds:g} s (wait_replicas)"
-            )
+        silence = getattr(self.raw, "_conn", self.raw).socket_timeout  # after which the connection counts as broken
+        longest = silence / 2 if silence else timeout_seconds
+        left, reached = timeout_seconds, 0
+        while left > 0:
+            reached = self.ask(b"WAIT", number, max(1, round(min(left, longest) * 1000)))
+            if reached >= number:
+                return
+            left -= longest
+        raise OutcomeUnknown(
+            f"written, but {reached} of {number} replicas have it after {timeout_seconds:g} s (wait_replicas)"
+        )
 
     def _answer(self) -> Any:
         try:

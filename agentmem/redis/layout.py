@@ -177,7 +177,8 @@ def lexical_range(pattern: Pattern, after: Position | None = None, *, descending
     bound = (b"[" if after.inclusive else b"(") + point
     if descending:
         return (highest if first and point >= beyond else bound), lowest
-    return (lowest if point <= first else bound), highest
+    begins_before = point < first or (point == first and after.inclusive)
+    return (lowest if begins_before else bound), highest
 
 
 def says_it_all(pattern: Pattern) -> bool:

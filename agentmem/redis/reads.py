@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from agentmem.redis.servers import Servers
 
 PIECE: Final = 1_000
+"""How many entries a script looks at, at the most, before others have their turn."""
 DROPPED_AT_ONCE: Final = 200
 """While a script drops entries nobody else is served: 1,000 take some 10 ms, in which others make hundreds of puts."""
-"""How many entries a script looks at, at the most, before others have their turn."""
 
 
 class Reads:
@@ -170,6 +170,7 @@ class Reads:
     ) -> Iterator[tuple[list[Record], int]]:
         """The entries that match, piece by piece in the order of keys, and the server's clock."""
         pattern, where = query.pattern, query.where
+        wanted = min(wanted, PIECE)
         while True:
             bounds = lexical_range(pattern, after, descending=query.descending)
             now, last, *flat = self._servers.run(
@@ -177,7 +178,7 @@ class Reads:
                 scripts.PAGE,
                 *bounds,
                 b"1" if query.descending else b"",
-                min(wanted, PIECE),
+                wanted,
                 b"1" if bodies else b"",
             )
             records = [
@@ -191,6 +192,7 @@ class Reads:
             if last is None:
                 return
             after = Position(last.decode())
+            wanted = min(2 * wanted, PIECE)  # of many that have expired one must not be asked for at a time
 
 
 def _rank(record: Record) -> tuple[int, str]:

@@ -66,7 +66,10 @@ class RedisRepository(Repository):
         return self._reads.remove(partition, query)
 
     def statistics(self, partition: str | None = None, pattern: Pattern | None = None) -> Stats:
-        """As the port says; of a whole store on one server in one transaction, below a prefix in pieces of 1,000."""
+        """As the port says; of a whole store in one transaction, below a prefix in pieces of 1,000.
+
+        Partition by partition, so not of one moment, on a cluster and on a server whose memory is full.
+        """
         if partition is None:
             names = self._names()
             figures = self._measured(names)
@@ -127,12 +130,13 @@ class RedisRepository(Repository):
     def drop_partition(self, name: str) -> int:
         """As the port says: entries, queues and Q-tables go in pieces, then the rest, unless somebody writes again."""
         place, registry = self.layout.place(name), self.layout.partitions
-        removed, is_gone = 0, False
+        removed, is_gone = 0, 0
         while not is_gone:
             removed += self.remove(name, Query(EVERYTHING))
             self._queues.drop(name)
             self._qtables.drop(name)
-            is_gone = bool(self._writes.write(place, scripts.FORGET))
+            is_gone, late = self._writes.write(place, scripts.FORGET)
+            removed += late
         self.servers.tell(registry, b"ZREM", registry, name.encode())
         if self._described(name) is not None:  # it kept its versions, or was made again meanwhile
             self._writes.register(name)

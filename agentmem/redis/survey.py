@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,29 +28,29 @@ class Survey(NamedTuple):
     server: dict[str, Any]
 
 
-def current(url: str) -> str | None:
-    """The layout of a store, None where there is none; writes nothing.
+def current(url: str, options: Mapping[str, Any]) -> str | None:
+    """The layout of a store, None where there is none; writes nothing. Options are those of `agentmem.connect`.
 
     Raises:
         ConfigurationError, Unavailable, PermissionDenied: as `agentmem.connect`.
     """
-    with _opened(url) as (servers, layout):
+    with _opened(url, options) as (servers, layout):
         return read_layout(servers, layout)
 
 
-def survey(url: str) -> Survey:
-    """Look at the store and at the server; writes nothing.
+def survey(url: str, options: Mapping[str, Any]) -> Survey:
+    """Look at the store and at the server; writes nothing. Options are those of `agentmem.connect`.
 
     Raises:
         ConfigurationError, Unavailable, PermissionDenied: as `agentmem.connect`.
     """
-    with _opened(url) as (servers, layout):
+    with _opened(url, options) as (servers, layout):
         return Survey(read_layout(servers, layout), *information.server(servers))
 
 
 @contextmanager
-def _opened(url: str) -> Iterator[tuple[Servers, Layout]]:
-    servers, options = open_servers(url, {})
+def _opened(url: str, given: Mapping[str, Any]) -> Iterator[tuple[Servers, Layout]]:
+    servers, options = open_servers(url, given)
     try:
         yield servers, Layout(options.key_prefix)
     finally:

@@ -24,7 +24,7 @@ from agentmem.entries import Record, record_from
 from agentmem.errors import AgentMemError, NamespaceError, Unavailable, VersionConflict
 from agentmem.plan import Context, plan
 from agentmem.redis import scripts
-from agentmem.redis.layout import Layout, Place, decoded, encoded, record_of, unpack
+from agentmem.redis.layout import VERSION, Layout, Place, decoded, encoded, record_of, unpack
 from agentmem.redis.packing import pack
 from agentmem.retry import rounds
 from agentmem.ttl import KEEP
@@ -97,7 +97,11 @@ class Writes:
         It is registered first: a partition that is registered and not there shows nowhere, one that is there and not
         registered would be lost to `partitions`. And once more when it is made: somebody who dropped the one before may
         have taken the name off the list in between. Where this second time fails, the write is done all the same.
+
+        A server that lost everything, or was flushed, gets its layout again: else nobody could connect who makes none.
         """
+        layout = self._layout.layout
+        self._servers.tell(layout, b"SET", layout, VERSION, b"NX")
         self.register(partition)
         yield
         with contextlib.suppress(AgentMemError):

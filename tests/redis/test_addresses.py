@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+import redis
 
 import agentmem
 from agentmem import AgentMemError, ConfigurationError, PermissionDenied, Unavailable
-from agentmem.redis.backend import parse
+from agentmem.redis.backend import open_servers, parse
 from agentmem.testing.processes import free_port
 from agentmem.testing.redis_local import LocalRedis
 from agentmem.testing.redis_server import open_client
+from agentmem.testing.support import run_threads
 
 SECRETS = ["tr0ub4dor", "tr0ub%4dor", "tr0ub%41dor", "tr0ub@4dor", "tr0/ub:4dor", "tr0%u@b/4:d?o#r&=+ é"]
 #: No part of a secret that is longer than this may show either.
@@ -214,6 +218,31 @@ def test_a_url_is_taken_apart() -> None:
         None,
         None,
     )
+
+
+def test_threads_that_ask_sentinels_at_once_forget_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py puts the one that answers first in its list, in place of others where two threads do so at once."""
+    ports, asked = [free_port() for _ in range(3)], set()
+    together = threading.Barrier(2)
+
+    def masters(sentinel: redis.Redis) -> dict[str, dict[str, Any]]:
+        port = sentinel.get_connection_kwargs()["port"]
+        asked.add(port)
+        if together.broken or port == ports[0]:
+            raise redis.ConnectionError
+        together.wait(10)
+        state = {"is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
+        return {"service": {**state, "ip": "127.0.0.1", "port": 1}}
+
+    monkeypatch.setattr(redis.Redis, "sentinel_masters", masters)
+    servers, _ = open_servers(f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in ports)}/service", {})
+    run_threads(2, lambda _: servers.dedicated())
+    together.abort()
+    asked.clear()
+    with pytest.raises(redis.ConnectionError):
+        servers.dedicated()
+    assert asked == set(ports)
+    servers.close()
 
 
 def test_a_user_may_be_an_option(own_server: LocalRedis) -> None:

@@ -220,6 +220,54 @@ def test_a_partition_that_is_dropped_while_it_is_made_is_registered(
     assert memory.check() == []
 
 
+def test_a_store_that_lost_everything_is_one_again_when_it_is_written(
+    memory: Memory, raw: redis.Redis, layout: Layout, redis_url: str
+) -> None:
+    """As after a restart without persistence, or FLUSHDB: who connects anew finds what the others write."""
+    memory.put("key", 1)
+    raw.delete(*raw.scan_iter(f"{layout.prefix}:*"))
+    with pytest.raises(agentmem.SchemaMismatch):
+        agentmem.connect(redis_url, create="never")
+    memory.put("key", 2)
+    with agentmem.connect(redis_url, create="never") as other:
+        assert other.get("key") == 2
+        assert [partition.name for partition in other.partitions()] == ["default"]
+        assert other.check() == []
+
+
+def test_a_partition_that_is_written_all_the_time_can_be_dropped(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues: Any = memory._gateway.repository.queues
+    doomed, drop = memory.partition("doomed"), queues.drop
+
+    def overtaken(partition: str) -> None:
+        doomed.put("late", 1)
+        drop(partition)
+
+    doomed.put_many({"key": 1, "other": 2})
+    monkeypatch.setattr(queues, "drop", overtaken)
+    assert memory.drop_partition("doomed") == 3
+    assert memory.partitions() == []
+    assert memory.check() == []
+
+
+def test_an_entry_of_a_partition_whose_hash_was_evicted_can_be_removed(
+    memory: Memory, raw: redis.Redis, place: Place
+) -> None:
+    """Who only reads does not touch the hash: so it is what Redis takes first under `allkeys-lru`."""
+    version = memory.put_many({"key": 1, "other": 2, "third": 3})["key"].version
+    for remove in (
+        lambda: memory.delete("key", if_version=version),
+        lambda: memory.pop("other"),
+        lambda: memory.delete_many(["third"]),
+    ):
+        raw.delete(place.meta)
+        assert remove()
+    assert memory.get_many(["key", "other", "third"]) == {}
+    assert memory.check() == []
+
+
 def test_the_books_are_right_again_after_a_clear(memory: Memory, raw: redis.Redis, place: Place) -> None:
     """An eviction leaves a key in the index and its bytes in the sum."""
     memory.put_many({"key": "value", "other": 1})

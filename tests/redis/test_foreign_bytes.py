@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentmem import Append, CorruptEntry, Increment, InvalidOperation, Put, Touch
+from agentmem import Append, BackendError, CorruptEntry, Increment, InvalidOperation, Put, Touch
 from agentmem.redis.layout import HEADER, Layout
 
 if TYPE_CHECKING:
@@ -154,3 +154,37 @@ def test_r10_any_bytes_raise_an_error_of_ours_or_none(
             call()
     memory.clear()
     assert memory.put("key", 1, if_absent=True).value == 1
+
+
+def test_r10_a_key_of_another_type_spoils_nothing_else(memory: Memory, raw: redis.Redis, layout: Layout) -> None:
+    name = layout.place("default").entry + b"b"
+
+    def spoil() -> None:
+        memory.put_many({"a": 1, "b": 2, "c": [3]})
+        raw.delete(name)
+        raw.rpush(name, "foreign")
+
+    spoil()
+    for order in ("key", "updated"):
+        assert sorted(entry.key for entry in memory.search("*", order=order)) == ["a", "b", "c"]
+    assert list(memory.keys()) == [entry.key for entry in memory.items()] == ["a", "b", "c"]
+    assert memory.count("?") == memory.stats().entries == 3
+    assert {problem.key for problem in memory.check() if problem.key} == {"b"}
+    for call in (lambda: memory.append("b", 1), lambda: memory.increment("b"), lambda: memory.merge("b", {})):
+        with pytest.raises(CorruptEntry, match="'b'"):
+            call()
+    for read in (lambda: memory.get("b"), lambda: memory.exists("b"), lambda: memory.touch("b", 60)):
+        with pytest.raises(BackendError, match="WRONGTYPE"):
+            read()
+    assert raw.lrange(name, 0, -1) == [b"foreign"]
+    for remove in (
+        lambda: memory.put("b", 3),
+        lambda: memory.delete("b"),
+        lambda: memory.delete_many(["b"]),
+        lambda: memory.delete_matching("b"),
+        memory.clear,
+        lambda: memory.drop_partition("default"),
+    ):
+        spoil()
+        assert remove()
+        assert memory.get("b") in (3, None)

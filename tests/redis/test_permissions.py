@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agentmem.memory import Memory
 
-#: What an ACL user needs for everything but `check`, on keys `~<key_prefix>:*`. docs/deploy.md is to say the same.
+#: What an ACL user needs for everything but `check`, on keys `~<key_prefix>:*`. docs/backends/redis.md says the same.
 READING = ["get", "mget", "getrange", "hget", "hgetall", "hmget", "hlen", "strlen", "exists"]
 INDEX = ["zadd", "zrem", "zcard", "zcount", "zlexcount", "zrangebylex", "zrevrangebylex", "zrangebyscore"]
 WRITING = ["set", "setrange", "persist", "pexpireat", "unlink", "hset", "hdel", "hincrby"]

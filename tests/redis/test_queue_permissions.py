@@ -67,4 +67,4 @@ def test_r27_every_command_that_queues_are_said_to_need_is_needed(administrator:
         called = set(administrator.calls())
     of_others = {"auth", "hello", "client", "config", "script", "unsubscribe"}
     named = {*QUEUES_ALONE, "subscribe", "publish"}
-    assert {name for name in called if name.partition("|")[0] not in of_others} == named - {"get", "set"}
+    assert {name for name in called if name.partition("|")[0] not in of_others} == named - {"get"}

@@ -81,7 +81,7 @@ def test_a_first_put_registers_its_partition(connected: tuple[Memory, Requests])
     memory, requests = connected
     seed(Work(memory))  # the server has the script, also where this is the first test
     work = Work(memory, partition="fresh")
-    assert requests.of(lambda: work.put("1")) == ["EVALSHA", "ZADD", "EVALSHA", "ZADD"]
+    assert requests.of(lambda: work.put("1")) == ["EVALSHA", "SET", "ZADD", "EVALSHA", "ZADD"]
     assert requests.of(lambda: work.put("1")) == SCRIPT
     assert requests.of(lambda: Work(memory, partition="not there").claim()) == SCRIPT
     memory.drop_partition("fresh")

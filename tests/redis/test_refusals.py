@@ -130,6 +130,20 @@ def test_a_server_at_its_limit_serves_reads_and_deletes_and_then_writes_again(
     assert memory.check() == []
 
 
+def test_r28_a_server_at_its_limit_is_counted(roomy: tuple[Memory, redis.Redis]) -> None:
+    """It refuses every command in a transaction, those that read as well."""
+    memory, administrator = roomy
+    memory.partition("other").put("key", 1)
+    before = memory.stats().partitions
+    assert len(before) == 2
+    administrator.config_set("maxmemory", 1_000)
+    try:
+        assert memory.stats().partitions == before
+    finally:
+        administrator.config_set("maxmemory", "6mb")
+    memory.drop_partition("other")
+
+
 def test_entries_that_expired_make_room_at_the_limit(roomy: tuple[Memory, redis.Redis]) -> None:
     memory, _ = roomy
     assert fill(memory, ttl=1) > 10

@@ -129,6 +129,15 @@ def test_r17_too_few_replicas_leave_the_outcome_unknown(replicated: tuple[LocalR
         assert memory.check() == []
 
 
+def test_r17_replicas_are_waited_for_longer_than_for_a_reply(replicated: tuple[LocalRedis, LocalRedis]) -> None:
+    """Each has its own time-out, and the connection is not taken for broken."""
+    primary, _ = replicated
+    with agentmem.connect(primary.url(), wait_replicas=2, wait_timeout=0.9, timeout=0.6) as memory:
+        with pytest.raises(OutcomeUnknown, match=r"1 of 2 replicas .* 0\.9 s"):
+            memory.put("key", 2)
+        assert memory.get("key") == 2
+
+
 def test_r17_who_writes_nothing_waits_for_nobody(replicated: tuple[LocalRedis, LocalRedis]) -> None:
     """A conflict is a conflict, however few replicas there are."""
     primary, _ = replicated
@@ -141,6 +150,8 @@ def test_r17_who_writes_nothing_waits_for_nobody(replicated: tuple[LocalRedis, L
         ):
             with pytest.raises(VersionConflict):
                 call()
+        assert memory.delete("absent") is memory.touch("absent", 60) is False
+        assert memory.pop("absent") is None
         assert memory.purge_expired() == 0
         assert memory.partition("nowhere").clear() == 0
         assert memory.get("key") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -14,10 +15,11 @@ from agentmem import Unavailable
 from agentmem.testing.binaries import tls_redis_binaries
 from agentmem.testing.faults import FaultProxy
 from agentmem.testing.redis_local import LocalRedis
+from agentmem.testing.redis_sentinels import SERVICE, Sentinel
+from agentmem.testing.redis_server import make_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module", params=tls_redis_binaries(), ids=lambda program: "-".join(program.parts[-3:-1]))
@@ -30,6 +32,21 @@ def tls_server(request: pytest.FixtureRequest) -> Iterator[LocalRedis]:
 def over_tls(server: LocalRedis, **query: str) -> str:
     pairs = {"key_prefix": "tls", **query}
     return urlsplit(server.url())._replace(query=urlencode(pairs)).geturl()
+
+
+class SentinelOverTls(Sentinel):
+    """One that speaks TLS alone, as the server that it watches; with that server's certificate."""
+
+    def url(self, database: int = 0) -> str:
+        return make_url("rediss", "", f"127.0.0.1:{self._port}/{database}", ssl_ca_certs=authority_of(self._master))
+
+    def _settings(self) -> list[str]:
+        home = Path(authority_of(self._master)).parent
+        return [
+            *(line for line in super()._settings() if not line.startswith("port ")),
+            *("port 0", f"tls-port {self._port}", "tls-replication yes", "tls-auth-clients no"),
+            *(f"tls-cert-file {home}/server.pem", f"tls-key-file {home}/server.key", f"tls-ca-cert-file {home}/ca.pem"),
+        ]
 
 
 def authority_of(server: LocalRedis) -> str:
@@ -89,3 +106,11 @@ def test_tls_is_spoken_to_a_server_that_asks_for_it(tls_server: LocalRedis) -> N
     plain: Any = over_tls(tls_server).replace("rediss://", "redis://")
     with pytest.raises(Unavailable):
         agentmem.connect(plain, timeout=0.5)
+
+
+def test_what_is_said_to_sentinels_is_encrypted_too(tls_server: LocalRedis) -> None:
+    query = {"key_prefix": "tls", "ssl_ca_certs": authority_of(tls_server)}
+    with SentinelOverTls(tls_server._program, kind="local", master=tls_server, password=None) as sentinel:
+        place = f"127.0.0.1:{sentinel.port}/{SERVICE}"
+        with agentmem.connect(make_url("rediss+sentinel", tls_server.password, place, **query)) as memory:
+            assert memory.put("key", 1).value == 1

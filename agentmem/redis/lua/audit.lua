@@ -4,7 +4,7 @@ local LARGE = 4194304
 local members = call('ZRANGEBYLEX', INDEX, ARGV[1], '+', 'LIMIT', 0, ARGV[2])
 local answer, bytes = {now, call('HGET', META, 'bytes') or '0', false}, 0
 for i, key in ipairs(members) do
-  local value = call('GET', ENTRY .. key)
+  local value = content(key)
   answer[#answer + 1] = key
   answer[#answer + 1] = value
   answer[#answer + 1] = call('ZSCORE', EXPIRY, key)

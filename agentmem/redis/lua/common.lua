@@ -17,10 +17,20 @@ end
 
 local grown = 0 -- bytes of all bodies, those expired and still in the index included
 
+-- What lies in an entry's place, or the beginning of it; of a key that is no string, as of others, what no header begins with.
+local NO_STRING = '\0'
+local function read_of(...)
+  local value = redis.pcall(...)
+  if not value or not value.err then return value end
+  return string.find(value.err, 'WRONGTYPE', 1, true) and NO_STRING or call(...)
+end
+local function content(key) return read_of('GET', ENTRY .. key) end
+local function beginning(key) return read_of('GETRANGE', ENTRY .. key, 0, HEADER_SIZE - 1) end
+
 -- The header of a living entry, or nil. What agentmem did not write has version 0 and no size (`unpack` in layout.py).
 local LARGEST = 9007199254740991 -- versions and times in microseconds are below 2^53, which a double holds exactly
 local function head(key)
-  local text = call('GETRANGE', ENTRY .. key, 0, HEADER_SIZE - 1)
+  local text = beginning(key)
   if text == '' then return nil end
   if #text == HEADER_SIZE then
     local format, version, created, updated, expires, metadata = struct.unpack(HEADER, text)
@@ -136,5 +146,5 @@ local function expiry_of(ttl, p)
   return ttl == 0 and 0 or expiry_in(ttl)
 end
 
--- Ends every answer of a script that writes one entry: {1, version, created, updated, expires, …}.
-local NO_PARTITION, REFUSED, CONFLICT, DONE = -1, -2, 0, 1
+-- What an answer begins with: above 0 where something was written, which replicas are waited for.
+local UNCHANGED, NO_PARTITION, REFUSED, CONFLICT, DONE = -5, -1, -2, 0, 1

@@ -3,14 +3,10 @@
 local LARGE = 4194304
 local count = tonumber(ARGV[4])
 local members = call(ARGV[3] == '1' and 'ZREVRANGEBYLEX' or 'ZRANGEBYLEX', INDEX, ARGV[1], ARGV[2], 'LIMIT', 0, count)
+local look = ARGV[5] == '1' and content or beginning
 local answer, bytes = {now, false}, 0
 for i, key in ipairs(members) do
-  local value
-  if ARGV[5] == '1' then
-    value = call('GET', ENTRY .. key)
-  else
-    value = call('GETRANGE', ENTRY .. key, 0, HEADER_SIZE - 1)
-  end
+  local value = look(key)
   if value and value ~= '' then
     answer[#answer + 1] = key
     answer[#answer + 1] = value

@@ -5,9 +5,9 @@ local key, body, metadata, ttl, expected = ARGV[2], ARGV[3], ARGV[4], tonumber(A
 if not allowed(p, key) then return {REFUSED, p.namespace} end
 local h = head(key)
 if expected == 'absent' then
-  if h then return {CONFLICT, call('GET', ENTRY .. key)} end
+  if h then return {CONFLICT, content(key)} end
 elseif expected ~= '' and (not h or h.version ~= tonumber(expected)) then
-  return {CONFLICT, h and call('GET', ENTRY .. key) or false}
+  return {CONFLICT, h and content(key) or false}
 end
 local version, created, expires = next_version(h), h and h.created or now, expiry_of(ttl, p)
 store(key, h, body, metadata, version, created, expires)

@@ -4,7 +4,7 @@
 local ITEM, ITEM_SIZE = '>BhI8I8I8I8I8I8I2I2I2I2', 59
 local QUEUES = BASE .. 'q'
 local PIECE = 1000 -- what one script does at the most before others have their turn
-local LOST, AGAIN, UNCHANGED = -3, -4, -5
+local LOST, AGAIN = -3, -4
 
 local function queue_of(name)
   return {

@@ -4,7 +4,7 @@ local fields = call('HMGET', META, 'created', 'ttl', 'namespace', 'floor')
 local answer = {now, fields[1], fields[2], fields[3], fields[4]}
 for i, key in ipairs(keys) do
   if head(key) then
-    answer[i + 5] = whole and call('GET', ENTRY .. key) or call('GETRANGE', ENTRY .. key, 0, HEADER_SIZE - 1)
+    answer[i + 5] = whole and content(key) or beginning(key)
   else
     answer[i + 5] = false
   end

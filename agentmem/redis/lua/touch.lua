@@ -4,7 +4,7 @@ local p = policy(ARGV[1])
 if not p then return {NO_PARTITION} end
 local key = ARGV[2]
 local h = head(key)
-if not h then return {DONE, 0} end
+if not h then return {UNCHANGED, 0} end
 local version, expires = next_version(h), expiry_of(tonumber(ARGV[3]), p)
 local name = ENTRY .. key
 local header = struct.pack(HEADER, 1, version, h.created, now, expires, h.metadata)

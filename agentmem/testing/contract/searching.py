@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,21 @@ class Searching(Contract):
         for pattern in ("key/*", "*/*", "key/??", "k*1*"):
             expected = sorted(key for key in written if pattern != "k*1*" or "1" in key)
             assert walk(memory, pattern=pattern, limit=4) == expected
+
+    @pytest.mark.parametrize("descending", [False, True])
+    def test_r26_pages_of_a_prefix_that_is_a_key_itself(self, memory: Memory, descending: bool) -> None:
+        keys = ["a", "key", "key/", "key/1", "key/2", "z"]
+        memory.put_many(dict.fromkeys(keys, 1))
+        for prefix in ("key", "key/"):
+            expected = sorted((key for key in keys if key.startswith(prefix)), reverse=descending)
+            for limit in (1, 2):
+                found = islice(pages(memory, pattern=f"{prefix}*", limit=limit, descending=descending), 9)
+                assert [entry.key for page in found for entry in page] == expected
+
+    def test_r22_a_walk_goes_past_a_prefix_that_has_expired(self, memory: Memory) -> None:
+        memory.put("key/1", 1)
+        expire(memory, "key")
+        assert list(memory.keys("key", limit=1)) == ["key/1"]
 
     def test_r26_entries_written_at_one_moment_are_ordered_by_key(self, memory: Memory) -> None:
         keys = [f"key/{number:02}" for number in range(20)]
