@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateSchema
 from agentmem.errors import AgentMemError
 from agentmem.sql import include_declared, metadata, migrations, schema
 from agentmem.sql.migration_locks import lock_timeout, set_lock_timeout
-from agentmem.sql.migration_targets import dialect_of
+from agentmem.sql.migration_targets import dialect_of, naming_of
 from agentmem.sql.naming import Naming
 
 # The attributes that agentmem.migrations sets; none of them when Alembic's own command runs.
@@ -30,12 +30,15 @@ def url() -> str:
 
 
 def find_naming() -> Naming:
-    """How the tables are called: as agentmem.migrations says, or `-x schema=… -x table_prefix=…`."""
+    """How the tables are called: as agentmem.migrations says; or `-x schema=… -x table_prefix=…`, or as in the URL."""
     found: Naming | None = given.get("naming")
     if found is not None:
         return found
     options = context.get_x_argument(as_dictionary=True)
-    return Naming(options.get("schema"), options.get("table_prefix") or "")
+    try:
+        return naming_of(url(), options.get("schema"), options.get("table_prefix") or "")
+    except AgentMemError as error:
+        raise CommandError(str(error)) from error
 
 
 naming = find_naming()

@@ -199,8 +199,12 @@ def _upgrade(engine: Engine, naming: Naming) -> None:
 
 
 def _check_encoding(connection: Connection) -> None:
-    """Order by code point and `?` as one character (R2, R3) need UTF-8."""
-    question = "SHOW server_encoding" if connection.dialect.name == "postgresql" else "PRAGMA encoding"
-    encoding = connection.exec_driver_sql(question).scalar_one()
-    if encoding not in ("UTF8", "UTF-8"):
-        raise ConfigurationError(f"the database's encoding is {encoding}; agentmem needs UTF-8")
+    """Order by code point and `?` as one character (R2, R3) need UTF-8, and so does what goes over the wire (R6)."""
+    if connection.dialect.name == "postgresql":
+        question = "SELECT current_setting('server_encoding'), current_setting('client_encoding')"
+        database, client = connection.exec_driver_sql(question).one()
+    else:
+        database = client = connection.exec_driver_sql("PRAGMA encoding").scalar_one()
+    for whose, encoding in (("database's encoding", database), ("connection's client_encoding", client)):
+        if encoding not in ("UTF8", "UTF-8"):
+            raise ConfigurationError(f"the {whose} is {encoding}; agentmem needs UTF-8")

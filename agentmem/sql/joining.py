@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
 
-from agentmem.errors import Closed, ConfigurationError
+from agentmem.errors import Closed, ConfigurationError, PoolTimeout
 from agentmem.sql.connections import Link, translated
 
 if TYPE_CHECKING:
@@ -27,11 +28,14 @@ class JoinedConnections:
     Args:
         connection: in a transaction.
         dialect: knows its driver.
+
+    Attributes:
+        transaction: which one it was.
     """
 
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self._connection = connection
-        self._transaction = connection.get_transaction()
+        self.transaction = connection.get_transaction()
         self._dialect = dialect
         self._link = Link(connection.connection)
         try:
@@ -44,7 +48,8 @@ class JoinedConnections:
         """Those of a Connection or a Session, which begins a transaction if it has none.
 
         Raises:
-            ConfigurationError: it is neither, of another database, or in autocommit mode.
+            ConfigurationError: it is neither, of another database, in autocommit mode, or cannot begin one.
+            PoolTimeout, Unavailable, PermissionDenied: a Session could not get its connection.
         """
         try:
             connection = transaction.connection() if isinstance(transaction, Session) else transaction
@@ -59,10 +64,15 @@ class JoinedConnections:
                 )
             if not connection.in_transaction():
                 connection.begin()
+            if _is_autocommit(connection):
+                raise ConfigurationError("that connection is in autocommit mode: there is no transaction to join")
         except DBAPIError as error:
             raise translated(dialect, error) from error
-        if connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):  # type: ignore[arg-type]  # it is open
-            raise ConfigurationError("that connection is in autocommit mode: there is no transaction to join")
+        except PoolLimitError as error:
+            raise PoolTimeout(f"the engine's pool had no free connection: {error}") from error
+        except SQLAlchemyError as error:  # it is closed, must be rolled back first, or knows no engine
+            reason = str(error).partition("\n")[0]
+            raise ConfigurationError(f"there is no transaction to join: {reason}") from error
         return cls(connection, dialect)
 
     @property
@@ -101,7 +111,15 @@ class JoinedConnections:
         """The connection is the host's."""
 
     def _open(self) -> Link:
-        if self._transaction is None or not self._transaction.is_active or self._connection.closed:
+        if self.transaction is None or not self.transaction.is_active or self._connection.closed:
             raise Closed("the transaction that this handle was part of has ended")
         self._link.uncertain = False
         return self._link
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    raw: Any = connection.connection.dbapi_connection
+    # On SQLite a transaction may have been begun in so many words, by a listener of the host's engine: SQLAlchemy's own
+    # recipe, in which the driver's mode is that of autocommit.
+    is_begun = connection.dialect.name == "sqlite" and raw.in_transaction
+    return not is_begun and connection.dialect.detect_autocommit_setting(raw)

@@ -48,10 +48,15 @@ def dialect_of(target: Target) -> str:
     """Return `postgresql` or `sqlite`.
 
     Raises:
-        ConfigurationError: it is another one.
+        ConfigurationError: it is another one, or no target.
     """
     if isinstance(target, Engine | Connection):
         name = target.dialect.name
+    elif not isinstance(target, str | URL):
+        raise ConfigurationError(
+            f"a migration runs on a URL, an Engine or a Connection, not on {type(target).__name__}; within a script of "
+            "your own Alembic (--sql) there is no connection: `migrations.sql` returns ours"
+        )
     else:
         name = (scheme_of(str(target)) or str(target)).partition("+")[0]
     if name == "postgres":
@@ -115,7 +120,7 @@ def is_missing_file(target: Target) -> bool:
     if not isinstance(target, str | URL) or dialect_of(target) != "sqlite":
         return False
     try:
-        url = make_url(target)
+        url = normalised(make_url(target))
     except ArgumentError:
         return False
     is_path = not is_memory(url) and not str(url.database).startswith("file:")

@@ -231,5 +231,5 @@ def _command(name: str) -> Callable[..., None]:
 
 def _goes_down(revision: str) -> bool:
     first, separator, last = revision.partition(":")
-    steps = ("base", *KNOWN)
-    return bool(separator) and last in steps and first in steps and steps.index(last) < steps.index(first)
+    steps = {revision: number for number, revision in enumerate(("base", *KNOWN))} | {"head": len(KNOWN)}
+    return bool(separator) and last in steps and first in steps and steps[last] < steps[first]

@@ -87,7 +87,8 @@ class Base(DeclarativeBase):
 class Partition(Base):
     """A partition and its policy.
 
-    `session.delete(partition)` removes its entries too, in one statement, as `drop_partition` does.
+    `session.delete(partition)` removes its entries too, in one statement, as `drop_partition` does. It keeps its name:
+    entries, queues and Q-tables know it by that.
 
     Attributes:
         version_floor: the highest version ahead of the clock that a removed entry bore; no new entry gets one below.

@@ -25,7 +25,11 @@ _DEFAULT_LOCK: Final = int.from_bytes(b"agentmem", "big")
 
 
 def _check(option: str, name: str, longest: int, shortest: int = 0) -> None:
-    if not shortest <= len(name.encode("utf-8", "replace")) <= longest or _FORBIDDEN & set(name):
+    try:
+        size = len(name.encode())
+    except (AttributeError, UnicodeEncodeError):  # no text, or a lone surrogate
+        size = -1
+    if not shortest <= size <= longest or _FORBIDDEN & set(name):
         limits = f"{shortest} to {longest} bytes, without %, {{, }}, :, \\, $ and NUL"
         raise ConfigurationError(f"option {option!r}: {limits}, not {name!r}")
 

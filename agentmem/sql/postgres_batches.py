@@ -19,7 +19,7 @@ from agentmem.plan import Context, Plan, plan
 from agentmem.sql import fragments, postgres_filters
 from agentmem.sql.connections import JOINED, Words
 from agentmem.sql.postgres_arrays import moment_array, number_array, text_array
-from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, roll_back, unix_us
+from agentmem.sql.postgres_cursors import EPOCH_US, cursor_of, pipeline, roll_back, unix_us
 from agentmem.sql.queue_dialect import of_partition
 from agentmem.sql.types import POSTGRES_VERSION_CLOCK as CLOCK
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # only add failures.
 WORDS = Words("BEGIN ISOLATION LEVEL READ COMMITTED", "COMMIT", "ROLLBACK")
 STAGE_FROM = 32 * 1024 * 1024
-"""From so many characters of bodies on, they come by COPY into a temporary table: a parameter ends at 1 GB."""
+"""From so many characters on, puts come by COPY into a temporary table: a parameter ends at 1 GB."""
 LOCK_SECONDS = 0.8
 """How long a partition's drop waits at a time for the lock on which writers wait behind it."""
 
@@ -94,7 +94,7 @@ class Batches:
     def _apply_puts(self, link: Link, partition: str, puts: Sequence[PutCommand]) -> list[Outcome] | None:
         ttl = puts[0].ttl
         # A host's transaction may be longer than the temporary table should live.
-        if link.words is JOINED or sum(len(command.body) for command in puts) < STAGE_FROM:
+        if link.words is JOINED or _characters(puts) < STAGE_FROM:
             parameters = {
                 "partition": partition,
                 "ttl": ttl,
@@ -147,7 +147,7 @@ class Batches:
         created = list({c.key: None for c in commands if together or not isinstance(c, DeleteCommand | TouchCommand)})
         bodies = any(map(needs_body, commands))
         execute = link.raw.execute
-        with link.raw.pipeline():
+        with pipeline(link):
             execute(link.words.begin)
             if created:
                 execute(self._placeholders, {"partition": partition, "keys": text_array(created)})
@@ -167,7 +167,7 @@ class Batches:
         gone = list({*result.deletes, *placeholders})
         execute = link.raw.execute
         link.uncertain = True
-        with link.raw.pipeline():
+        with pipeline(link):
             if result.puts:
                 execute(self._store, {"partition": partition, **_arrays(result.puts)})
             if gone:
@@ -239,6 +239,10 @@ def restamped(written: Record, stamps: Sequence[Any] | None) -> Record:
         return written
     version, moment, expires = stamps
     return written._replace(version=version, created_us=moment, updated_us=moment, expires_us=expires)
+
+
+def _characters(puts: Sequence[PutCommand]) -> int:
+    return sum([len(put.key) + len(put.body) + len(put.metadata or "") for put in puts])
 
 
 def _put_outcome(command: PutCommand, row: Sequence[Any]) -> Outcome:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import generators
+from psycopg import ClientCursor, Cursor, generators
+from psycopg.pq import Format
+from psycopg.rows import tuple_row
 from psycopg.types.numeric import Int8BinaryLoader, Int8Dumper
 
 from agentmem.moments import from_microseconds, microseconds
@@ -25,10 +30,42 @@ def cursor_of(raw: Any) -> Any:
     An int is sent as a bigint whatever its size: psycopg's own choice of the smallest type makes another prepared
     statement, with a plan of its own, for a limit of 100 and one of 100,000.
     """
-    cursor = raw.cursor(binary=True)
+    cursor = raw.cursor(row_factory=tuple_row)
+    if isinstance(cursor, ClientCursor):  # the kind that a host chose; it gives no binary results
+        cursor = Cursor(raw, row_factory=tuple_row)
+    cursor.format = Format.BINARY
     cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
     cursor.adapters.register_dumper(int, Int8Dumper)
     return cursor
+
+
+@contextmanager
+def pipeline(link: Link) -> Iterator[None]:
+    """A pipeline of psycopg; an interrupt (Ctrl-C) in it is raised as such, and ends a connection of ours.
+
+    psycopg is not in order after one: it may take for idle what is in the middle of a transaction, which the next
+    COMMIT would store, or complain of its pipeline's end in place of the interrupt.
+    """
+    handled = sys.exc_info()[1]
+    try:
+        with link.raw.pipeline():
+            yield
+    except BaseException as error:
+        interrupt = _interrupt_behind(error, handled)
+        if interrupt is None:
+            raise
+        if link.words is not JOINED:
+            link.raw.close()
+        raise interrupt from None
+
+
+def _interrupt_behind(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
+    """What is no error, such as KeyboardInterrupt, among what an error came of; not what the caller handles."""
+    while error is not None and error is not handled:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None
 
 
 def roll_back(link: Link) -> None:

@@ -33,12 +33,13 @@ def translate(error: BaseException, *, broken: bool, uncertain: bool) -> AgentMe
         return OutcomeUnknown(f"the connection broke before the reply: {text}")
     if state in ("28P01", "28000", "42501") or (not state and any(refusal in text for refusal in _REFUSALS)):
         return PermissionDenied(text)
-    if state in ("42P01", "42703", "3F000"):
+    if state in ("42P01", "42703", "42883", "3F000"):
         return SchemaMismatch(f"{text}: run `agentmem db upgrade` on this database")
     if state == "55P03":
         return Unavailable(f"in use for longer than the lock time-out; nothing was changed: {text}")
     if state[:2] in ("08", "53", "57", "40", "55", "25"):
-        return Unavailable(text)
+        # In a host's transaction that an error has ended (25P02) nothing can be done before its roll-back.
+        return Unavailable(text, retryable=state != "25P02")
     if state == "3D000" or (not state and text.endswith("does not exist")):
         return Unavailable(text, retryable=False)
     if state:

@@ -9,7 +9,7 @@ import psycopg
 
 from agentmem.qtable_port import MAX_VISITS, Learned, Step
 from agentmem.sql.connections import JOINED
-from agentmem.sql.postgres_cursors import cursor_of, roll_back
+from agentmem.sql.postgres_cursors import cursor_of, pipeline, roll_back
 from agentmem.sql.qtable import AT_TABLE, COLUMNS, PIECE, Learning, Pair
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class PostgresLearning(Learning):
         parameters = {**at, "of": [pair[0] for pair in pairs], "actions": [pair[1] for pair in pairs]}
         while True:
             execute = link.raw.execute
-            with link.raw.pipeline():
+            with pipeline(link):
                 execute(link.words.begin)
                 execute(self._placeholders, parameters)
                 own = execute(self._own, parameters)
@@ -154,7 +154,7 @@ class PostgresLearning(Learning):
         """As Learning; one round trip."""
         columns = map(list, zip(*values, strict=True))
         link.uncertain = True
-        with link.raw.pipeline():
+        with pipeline(link):
             if values:
                 arrays = dict(zip(("of", "actions", "values", "visits"), columns, strict=True))
                 cursor_of(link.raw).execute(self._store, {"partition": partition, "qtable": table, **arrays})

@@ -15,7 +15,7 @@ from agentmem.keys import check_namespace
 from agentmem.queue_port import Exchanged, PutOutcome
 from agentmem.sql import queue_calls
 from agentmem.sql.connections import JOINED
-from agentmem.sql.postgres_cursors import cursor_of, moment_of
+from agentmem.sql.postgres_cursors import cursor_of, moment_of, pipeline
 from agentmem.sql.queue_bell import Bell, channel_of
 from agentmem.sql.queue_dialect import (
     BLOCKED,
@@ -205,7 +205,7 @@ class PostgresQueues(QueueDialect):
 
     def _run(self, link: Link, statement: str, parameters: dict[str, Any], begin: str | None = None) -> Any:
         if begin is not None:
-            with link.raw.pipeline():
+            with pipeline(link):
                 link.raw.execute(begin)
                 cursor = cursor_of(link.raw).execute(statement, parameters)
             return cursor.fetchall()

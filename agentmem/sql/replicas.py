@@ -8,13 +8,14 @@ write-ahead log up to that point (PostgreSQL manual, section 26.2.5 and the func
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from agentmem.errors import Unavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Transaction
 
     from agentmem.sql.connections import EngineConnections, Link
 
@@ -56,6 +57,7 @@ class ReplicatedConnections:
         self._replayed: object = None
         self._written_at = float("-inf")
         self._look_at = self._shunned_until = float("-inf")
+        self._joined: set[weakref.ref[Transaction]] = set()
 
     @property
     def engine(self) -> Engine:
@@ -67,8 +69,11 @@ class ReplicatedConnections:
         try:
             return self._primary.write(work)
         finally:  # also when it failed: a conflict is to be decided anew on what stands now
-            self._last_write = object()
-            self._written_at = time.monotonic()
+            self._note_write()
+
+    def join(self, transaction: Transaction) -> None:
+        """The end of a host's transaction is to count as a write of this handle, which may write in it."""
+        self._joined.add(weakref.ref(transaction))
 
     def apart(self) -> Link:
         """As the primary's."""
@@ -92,7 +97,16 @@ class ReplicatedConnections:
         self._replica.close()
         self._primary.close()
 
+    def _note_write(self) -> None:
+        self._last_write = object()
+        self._written_at = time.monotonic()
+
     def _shows_everything(self) -> bool:
+        for joined in list(self._joined):
+            transaction = joined()
+            if transaction is None or not transaction.is_active:
+                self._note_write()
+                self._joined.discard(joined)
         last = self._last_write
         now = time.monotonic()
         if now < self._shunned_until:

@@ -164,6 +164,12 @@ def test_a_script_for_postgresql_bounds_its_locks(target):
     assert "hunter2" not in script
 
 
+def test_a_script_down_from_the_head():
+    for target in ("sqlite", "postgresql"):
+        assert migrations.sql(target, "head:0001") == migrations.sql(target, f"{schema.HEAD}:0001")
+        assert f"{schema.HEAD} -> " in migrations.sql(target, "head:0001")
+
+
 def test_a_script_of_a_range_that_is_not():
     with pytest.raises(ConfigurationError, match="0999"):
         migrations.sql("sqlite", "0999")

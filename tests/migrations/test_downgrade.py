@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from agentmem import migrations
+import pytest
+
+import agentmem
+from agentmem import SchemaMismatch, migrations
 from agentmem.sql import metadata, schema
 
 ENTRY = (
@@ -59,3 +62,19 @@ def test_in_a_hosts_transaction(engine, url, query):
         transaction.rollback()
     assert migrations.current(url) == schema.HEAD
     assert query("SELECT version FROM memory_entries") == [(17,)]
+
+
+@pytest.mark.parametrize("revision", ["0001", "base"])
+def test_a_handle_that_is_open_names_the_command(url, revision):
+    migrations.upgrade(url)
+    calls = [lambda m: m.queue("jobs").claim(1), lambda m: m.qtable("order").update("small", "first", reward=1.0)]
+    if revision == "base" or url.startswith("postgresql"):  # whose puts call a function
+        calls.append(lambda m: m.put("key", 1))
+    with agentmem.connect(url) as memory:
+        migrations.downgrade(url, revision)
+        for call in calls:
+            with pytest.raises(SchemaMismatch, match="run `agentmem db upgrade`"):
+                call(memory)
+        migrations.upgrade(url)
+        for call in calls:
+            call(memory)

@@ -154,6 +154,12 @@ def test_a_hosts_own_migration_can_run_ours(host, url, query):
     migrations.check(url)
 
 
+def test_a_hosts_script_has_no_connection_to_run_ours_on():
+    # op.get_bind() is None there.
+    with pytest.raises(ConfigurationError, match=r"not on NoneType; .* `migrations.sql`"):
+        migrations.upgrade(None)  # type: ignore[arg-type]  # as a host's script would
+
+
 def test_a_hosts_failed_migration_takes_ours_back(host, url, query, tables):
     host.add("second.py", SECOND + "    raise ValueError('no')\n")
     with pytest.raises(ValueError, match="no"):

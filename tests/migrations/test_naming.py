@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -15,6 +15,10 @@ from agentmem.sql import metadata, schema
 from agentmem.sql.engines import normalised
 from agentmem.sql.naming import Naming
 from agentmem.testing.support import run_threads
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
 
 NAMES: list[dict[str, Any]] = [
     {"schema": "agents"},
@@ -132,6 +136,29 @@ def test_names_may_stand_in_the_url(url: str) -> None:
         agentmem.connect(f"{url}?pool_size=many")
 
 
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_alembics_own_command_takes_them_from_the_url_too(
+    url: str, alembic: Callable[..., subprocess.CompletedProcess[str]], tables: Callable[[str], set[str]], way: str
+) -> None:
+    place = f"{url}?table_prefix=am_" + ("&schema=agents" if url.startswith("postgresql") else "")
+    words, variables = (("-x", f"url={place}"), {}) if way == "option" else ((), {"AGENTMEM_URL": place})
+    for command in ("upgrade", "check"):
+        done = alembic(*words, command, *(["head"] if command == "upgrade" else []), **variables)
+        assert (done.returncode, done.stderr) == (0, "")
+    migrations.check(place)
+    assert "partitions" not in tables(url)
+    assert alembic(*words, "upgrade", "head", "--sql", **variables).stdout == migrations.sql(place)
+
+
+def test_alembics_own_command_says_which_name_is_refused(
+    url: str, alembic: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = alembic("-x", f"url={url}?table_prefix=a&table_prefix=b", "upgrade", "head")
+    assert done.returncode != 0
+    assert "option 'table_prefix': 0 to 24 bytes" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_script_makes_the_same(url: str, names: dict[str, Any]) -> None:
     script = migrations.sql(url, **names)
     engine = create_engine(normalised(make_url(url)))
@@ -191,10 +218,12 @@ def test_models_and_migrations_agree(url: str, names: dict[str, Any]) -> None:
         {"table_prefix": "a$$b"},
         {"table_prefix": "a{b"},
         {"table_prefix": "a\0b"},
+        {"table_prefix": "a\ud800"},
+        {"table_prefix": 3},
         {"schema": "s" * 64},
         {"schema": ""},
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_names_that_are_refused(postgres_url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

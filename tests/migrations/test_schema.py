@@ -85,6 +85,15 @@ def test_to_look_makes_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_below_the_home_folder_is_looked_at_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    migrations.upgrade("sqlite:///~/memory.db")
+    assert (tmp_path / "memory.db").exists()
+    assert migrations.current("sqlite:///~/memory.db") == schema.HEAD
+    migrations.check("sqlite:///~/memory.db")
+    assert migrations.current("sqlite:///~/missing.db") is None
+
+
 def test_to_read_the_revision_does_not_abort_a_transaction(engine):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE orders (id INTEGER)"))

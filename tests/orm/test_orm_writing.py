@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import event, select, text, update
@@ -24,11 +26,13 @@ from agentmem.sql import MemoryEntry, Partition
 
 AWKWARD = {"b": 1e22, "a": [2**70, -0.0, 1.0, True, None], "": "nul \0, \\u0000 and \U0001f600"}
 
+Row = TypeVar("Row", MemoryEntry, Partition)
 
-def stored(session: Session, entry: MemoryEntry) -> MemoryEntry:
-    session.add(entry)
+
+def stored(session: Session, row: Row) -> Row:
+    session.add(row)
     session.commit()
-    return entry
+    return row
 
 
 def let_expire(session: Session, entry: MemoryEntry) -> None:
@@ -162,6 +166,31 @@ def test_an_expired_entry_does_not_stand_in_the_way(session):
     assert new.expires_at is None
 
 
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_an_entry_that_replaces_another_in_one_flush_keeps_nothing_of_it(session, is_dead):
+    old = MemoryEntry(partition_name="p", key="k", value=1)
+    old.meta = {"owner": "old"}
+    old.expire_after(3600)
+    before = stored(session, old).created_at, old.version
+    if is_dead:
+        let_expire(session, old)
+    time.sleep(0.002)
+    session.delete(session.get_one(MemoryEntry, ("p", "k")))
+    new = stored(session, MemoryEntry(partition_name="p", key="k", value=2))
+    assert (new.value, new.meta, new.expires_at) == (2, {}, None)
+    assert new.created_at > before[0]
+    assert new.version > before[1]
+
+
+def test_a_partition_that_replaces_another_in_one_flush_keeps_nothing_of_it(session):
+    stored(session, Partition(name="p", default_ttl=60, namespace="x/", description="old"))
+    stored(session, MemoryEntry(partition_name="p", key="x/k", value=1))
+    session.delete(session.get_one(Partition, "p"))
+    new = stored(session, Partition(name="p", description="new"))
+    assert (new.default_ttl, new.namespace, new.description) == (None, None, "new")
+    assert session.scalars(select(MemoryEntry)).all() == []
+
+
 def test_a_living_entry_does(session):
     stored(session, MemoryEntry(key="k", value=1))
     session.expunge_all()
@@ -228,6 +257,44 @@ def test_entries_go_with_their_partition(session):
     session.delete(partition)
     session.commit()
     assert session.scalars(select(MemoryEntry.partition_name)).all() == ["q"]
+
+
+@pytest.mark.rule("R12")
+@pytest.mark.parametrize("where", ["entry", "floor"])
+def test_a_version_ahead_of_the_clock_outlives_its_partition(session, where):
+    far = int((datetime.now(UTC) + timedelta(days=1)).timestamp() * 1_000_000)
+    stored(session, Partition(name="p", namespace="k", default_ttl=60))
+    stored(session, MemoryEntry(partition_name="p", key="k", value=1))
+    model, values = (MemoryEntry, {"version": far}) if where == "entry" else (Partition, {"version_floor": far})
+    session.execute(update(model).values(values))
+    session.expire_all()
+    session.delete(session.get_one(Partition, "p"))
+    session.commit()
+    kept = session.get_one(Partition, "p")
+    assert (kept.version_floor, kept.namespace, kept.default_ttl) == (far, None, None)
+    assert stored(session, MemoryEntry(partition_name="p", key="other", value=2)).version == far + 1
+
+
+def test_a_partition_that_needs_no_memory_is_gone_when_it_is_deleted(session):
+    stored(session, MemoryEntry(partition_name="p", key="k", value=1))
+    time.sleep(0.002)  # to SQLite's clock of milliseconds the version may be ahead
+    session.delete(session.get_one(Partition, "p"))
+    session.commit()
+    assert session.get(Partition, "p") is None
+
+
+def test_a_partition_keeps_its_name(session):
+    partition = Partition(name="p")
+    partition.entries.add(MemoryEntry(key="k", value=1))
+    session.add(partition)
+    session.commit()
+    partition.description = "as it was"
+    session.commit()
+    partition.name = "q"
+    with pytest.raises(InvalidArgument, match="another name"):
+        session.commit()
+    session.rollback()
+    assert session.scalars(select(Partition.name)).all() == ["p"]
 
 
 @pytest.mark.parametrize("change", [{"key": "l"}, {"partition_name": "q"}])

@@ -7,18 +7,20 @@ import resource
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine, make_url
 
 import agentmem
-from agentmem import Closed, OutcomeUnknown, PoolTimeout, Put, Unavailable
+from agentmem import Closed, ConfigurationError, OutcomeUnknown, PoolTimeout, Put, Unavailable
 from agentmem.sql import migrations
 from agentmem.sql.backend import open_url
+from agentmem.sql.engines import normalised
 from agentmem.testing.faults import FaultProxy
 from agentmem.testing.processes import free_port
 from agentmem.testing.support import eventually, run_threads
@@ -252,6 +254,20 @@ def test_a_large_batch_that_breaks_leaves_nothing(
     assert len(behind.put_many(values)) == 6_000
 
 
+def test_a_batch_is_large_by_its_metadata_and_keys_too(
+    proxy: FaultProxy, behind: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentmem.sql.postgres_batches.STAGE_FROM", 30_000)
+    small = [Put("a", 1), Put("b", 2)]
+    for large in (Put("c", 3, metadata={"text": "x" * 15_000}), Put("c" * 1_000, 3)):
+        behind.apply(small)
+        puts = [*small, *(Put(f"{large.key}{n}", 3, metadata=large.metadata) for n in range(30))]
+        proxy.lose_request(containing=b"CREATE TEMP")
+        with pytest.raises(Unavailable):
+            behind.apply(puts)
+        assert len(behind.apply(puts)) == 32
+
+
 def test_a_server_that_is_away_and_comes_back(proxy: FaultProxy, behind: Memory) -> None:
     proxy.refuse()
     for call in (*READS.values(), *WRITES.values(), *BATCHES.values()):
@@ -321,6 +337,27 @@ def held(url: str, memory: Memory) -> Iterator[None]:
         other.rollback()
         waiting.join(30)
         assert not waiting.is_alive()
+
+
+def test_r06_text_comes_back_whatever_encoding_the_environment_says(
+    postgres_schema_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with agentmem.connect(postgres_schema_url) as memory:
+        memory.put("→", "→")
+        assert memory.get("→") == "→"
+    engine = create_engine(normalised(make_url(postgres_schema_url)))
+    with pytest.raises(ConfigurationError, match="the connection's client_encoding is LATIN1"):
+        agentmem.connect(engine)
+    engine.dispose()
+
+
+def test_a_database_in_another_encoding_is_refused(sqlite_url: str) -> None:
+    with closing(sqlite3.connect(make_url(sqlite_url).database or "")) as database:
+        database.execute("PRAGMA encoding = 'UTF-16'")
+        database.execute("CREATE TABLE orders (id INTEGER)")
+    with pytest.raises(ConfigurationError, match="the database's encoding is UTF-16"):
+        agentmem.connect(sqlite_url)
 
 
 def test_no_connection_becomes_free_in_time(postgres_schema_url: str) -> None:

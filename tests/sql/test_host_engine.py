@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,34 @@ def test_a_host_that_prepares_its_connections(make_engine: Callable[..., Engine]
         use(memory)
         run_threads(4, lambda _: memory.increment("counter"))
         assert memory.get("counter") == 5
+
+
+def test_a_host_whose_connections_make_other_rows(sqlite_url: str) -> None:
+    engine = create_engine(normalised(make_url(sqlite_url)))
+    event.listen(engine, "connect", lambda raw, _: setattr(raw, "row_factory", sqlite3.Row))
+    with agentmem.connect(engine, create="always") as memory:
+        use(memory)
+        memory.queue("jobs").put(1)
+        assert [job.value for job in memory.queue("jobs").claim(1)] == [1]
+    assert settings_of_pool(engine)[1] is sqlite3.Row
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_host_whose_connections_bind_in_the_client(postgres_schema_url: str) -> None:
+    # As some do behind a pooler. Such cursors give no binary results.
+    engine = create_engine(
+        normalised(make_url(postgres_schema_url)), connect_args={"cursor_factory": psycopg.ClientCursor}
+    )
+    with agentmem.connect(engine) as memory, engine.begin() as connection:
+        for handle in (memory, memory.using(connection)):
+            use(handle)
+            assert handle.qtable("order").update("small", "first", reward=1.0) == 0.1
+            handle.put("quoted", ["\\", "'", '"', "%s"])
+            assert handle.get("quoted") == ["\\", "'", '"', "%s"]
+            handle.clear()
+            handle.qtable("order").clear()
+    engine.dispose()
 
 
 def test_an_engine_without_our_schema(sqlite_url: str) -> None:

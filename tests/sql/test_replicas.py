@@ -8,11 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.orm import Session
 
 import agentmem
 from agentmem import ConfigurationError, SchemaMismatch, VersionConflict, migrations
 from agentmem.handle import repository_of
 from agentmem.memory import Memory
+from agentmem.sql.engines import normalised
 from agentmem.sql.replicas import LOOK_SECONDS
 from agentmem.testing.faults import FaultProxy
 from agentmem.testing.postgres_pair import PostgresPair
@@ -86,6 +89,21 @@ def test_each_handle_reads_what_it_wrote(memory: Memory, pause: float) -> None:
     assert not memory.exists("key")
     settled(memory)
     assert not memory.exists("key")
+
+
+def test_what_was_written_in_a_hosts_transaction_is_read(memory: Memory, urls: tuple[str, str]) -> None:
+    engine = create_engine(normalised(make_url(urls[0])))
+    for turn, pause in enumerate((0.0, LOOK_SECONDS * 1.5)):
+        settled(memory)
+        with Session(engine) as session:
+            memory.using(session).put("key", turn)
+            settled(memory)  # nobody sees it yet
+            session.commit()
+        time.sleep(pause)
+        assert memory.get("key") == turn
+    settled(memory)
+    assert memory.get("key") == turn
+    engine.dispose()
 
 
 def test_threads_of_a_handle_read_what_any_of_them_wrote(memory: Memory) -> None:

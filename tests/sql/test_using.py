@@ -6,11 +6,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 import agentmem
-from agentmem import Closed, ConfigurationError, Put, VersionConflict
+from agentmem import Closed, ConfigurationError, PoolTimeout, Put, Unavailable, VersionConflict
+from agentmem.sql import MemoryEntry
 from agentmem.sql.engines import normalised
 
 if TYPE_CHECKING:
@@ -170,6 +173,58 @@ def test_what_it_does_not_take(memory: Memory, engine: Engine) -> None:
         pytest.raises(ConfigurationError, match="autocommit"),
     ):
         memory.using(connection)
+
+
+def test_r29_what_has_no_transaction_to_join(memory: Memory, engine: Engine) -> None:
+    closed = engine.connect()
+    closed.close()
+    with pytest.raises(ConfigurationError, match=r"no transaction to join: .*closed"):
+        memory.using(closed)
+    with pytest.raises(ConfigurationError, match=r"no transaction to join: .*not bound"):
+        memory.using(Session())
+    with Session(engine) as session:
+        session.add(MemoryEntry(key="before", value=1))
+        with pytest.raises(IntegrityError):
+            session.flush()
+        with pytest.raises(ConfigurationError, match=r"no transaction to join: .*rolled back"):
+            memory.using(session)
+
+
+def test_r29_a_session_whose_pool_has_no_connection_left(memory: Memory, engine: Engine) -> None:
+    small = create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.05, poolclass=QueuePool)
+    with small.connect(), Session(small) as session, pytest.raises(PoolTimeout, match="no free connection"):
+        memory.using(session)
+    small.dispose()
+
+
+@pytest.mark.postgres
+def test_a_transaction_that_an_error_of_the_hosts_has_ended(postgres_schema_url: str) -> None:
+    engine = create_engine(normalised(make_url(postgres_schema_url)))
+    with agentmem.connect(engine) as memory, engine.connect() as connection:
+        joined = memory.using(connection)
+        with pytest.raises(ProgrammingError):
+            connection.execute(text("SELECT * FROM nothing"))
+        for call in (lambda: joined.put("key", 1), lambda: joined.get("key")):
+            with pytest.raises(Unavailable, match="transaction is aborted") as caught:
+                call()
+            assert not caught.value.retryable
+        connection.rollback()
+        memory.using(connection).put("key", 1)
+    engine.dispose()
+
+
+def test_an_engine_that_begins_sqlites_transactions_itself(sqlite_url: str) -> None:
+    # https://docs.sqlalchemy.org, "Serializable isolation / Savepoints / Transactional DDL" of pysqlite.
+    engine = create_engine(sqlite_url)
+    event.listen(engine, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    with agentmem.connect(engine, create="always") as memory:
+        for ends in (Session.rollback, Session.commit):
+            with Session(engine) as session:
+                memory.using(session).put("key", 1)
+                ends(session)
+            assert memory.exists("key") is (ends is Session.commit)
+    engine.dispose()
 
 
 @pytest.mark.postgres
