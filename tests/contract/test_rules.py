@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentmem.testing import rules
-from agentmem.testing.contract import PARTS
+from agentmem.testing.contract import PARTS, ContractSuite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,8 +35,12 @@ def test_the_suite_inherits_every_part() -> None:
     folder = ROOT / "agentmem" / "testing" / "contract"
     with_tests = {path.stem for path in folder.glob("*.py") if "    def test_" in path.read_text(encoding="utf-8")}
     assert {part.__module__.rpartition(".")[2] for part in PARTS} == with_tests
-    names = [name for part in PARTS for name in vars(part) if name.startswith("test_")]
-    assert len(names) == len(set(names)), "two parts have a test of the same name: one would hide the other"
+    parts = [part for part in ContractSuite.__mro__ if part.__module__.startswith("agentmem.testing.contract.")]
+    names = [name for part in parts for name in vars(part) if name.islower() and not name.startswith("_")]
+    names = [name for name in names if name != "pytestmark"]
+    assert "memory" in names, "fixtures are among them"
+    twice = {name for name in names if names.count(name) > 1}
+    assert not twice, "two parts have a test or a fixture of the same name: one would take the other's place in both"
 
 
 def test_a_rule_is_found_by_name_and_by_marker(tmp_path: Path) -> None:

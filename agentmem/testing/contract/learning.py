@@ -58,15 +58,15 @@ class Learning(LearningContract):
         other = table.update("s", "b", 0.0, "s")
         assert bits(other) == bits(moved(0.0, 0.0, expected=value, gamma=0.9))
 
-    def test_r43_values_begin_at_initial(self, memory: Memory) -> None:
-        table = memory.qtable("q", alpha=0.5, initial=8.0)
+    def test_r43_values_begin_at_initial(self, learning: Memory) -> None:
+        table = learning.qtable("q", alpha=0.5, initial=8.0)
         assert table.value("s", "a") == 8.0
         assert table.update("s", "a", 0.0) == 4.0
         assert table.update("s", "b", 0.0, alpha=1.0) == 0.0
         assert table.values("s") == {"a": 4.0, "b": 0.0}
 
-    def test_r43_a_chain_is_learned_from_its_end(self, memory: Memory) -> None:
-        table = memory.qtable("walk", alpha=1.0, gamma=0.5)
+    def test_r43_a_chain_is_learned_from_its_end(self, learning: Memory) -> None:
+        table = learning.qtable("walk", alpha=1.0, gamma=0.5)
         for _ in range(4):
             for place in range(4):
                 table.update(place, "right", float(place == 3), place + 1, done=place == 3)
@@ -74,8 +74,8 @@ class Learning(LearningContract):
 
     # Batches.
 
-    def test_r43_a_batch_equals_its_steps_one_by_one(self, memory: Memory) -> None:
-        one, many, pairs = memory.qtable("one"), memory.qtable("many"), memory.qtable("pairs")
+    def test_r43_a_batch_equals_its_steps_one_by_one(self, learning: Memory) -> None:
+        one, many, pairs = learning.qtable("one"), learning.qtable("many"), learning.qtable("pairs")
         steps = list(transitions(7, 120))
         by_one = [one.update(*step[:4], done=step.done, alpha=step.alpha) for step in steps]
         assert bits(*many.update_many(steps)) == bits(*by_one)
@@ -122,9 +122,9 @@ class Learning(LearningContract):
         assert bits(table.update("u", "a", 5e-324, alpha=0.25)) == bits(0.0)
 
     @pytest.mark.parametrize("values", [(1e308, 1e308), (-1e308, 1e308)], ids=["target", "difference"])
-    def test_r43_what_overflows_is_refused(self, memory: Memory, values: tuple[float, float]) -> None:
+    def test_r43_what_overflows_is_refused(self, learning: Memory, values: tuple[float, float]) -> None:
         own, following = values
-        table = memory.qtable("q", alpha=1.0, gamma=1.0)
+        table = learning.qtable("q", alpha=1.0, gamma=1.0)
         table.restore(Snapshot([("s", "a", own, 3), ("n", "a", following, 1)]))
         before = exact(table)
         for count in (1, 2):

@@ -49,17 +49,19 @@ def transitions(seed: int, count: int) -> Iterator[Transition]:
 
 
 class LearningContract(Contract):
-    """The base of every part about Q-tables: use `table` in tests, and `memory` for the handle that it is of."""
+    """The base of every part about Q-tables: use `table` in tests, and `memory` for the handle that it is of.
+
+    No part may override a fixture of another: ContractSuite is all of them in one class, which has one of each name.
+    """
 
     @pytest.fixture
-    def memory(self, harness: Harness) -> Iterator[Memory]:
+    def learning(self, harness: Harness, memory: Memory) -> Memory:
         """A handle on a store that has learned values."""
         if not harness.qtables:
             pytest.skip("this backend has no learned values (Harness.qtables)")
-        with harness.connect() as memory:
-            yield memory
+        return memory
 
     @pytest.fixture
-    def table(self, memory: Memory) -> QTable:
+    def table(self, learning: Memory) -> QTable:
         """A table of which nothing is known."""
-        return memory.qtable("q", alpha=0.1, gamma=0.9)
+        return learning.qtable("q", alpha=0.1, gamma=0.9)

@@ -52,8 +52,8 @@ class LearningNames(LearningContract):
         table.update("s", "z", 2.0)
         assert table.best("s") == "z"
 
-    def test_r43_choosing_is_greedy_but_for_epsilon(self, memory: Memory) -> None:
-        table = memory.qtable("q", initial=1.0)
+    def test_r43_choosing_is_greedy_but_for_epsilon(self, learning: Memory) -> None:
+        table = learning.qtable("q", initial=1.0)
         table.restore(Snapshot([("s", "good", 2.0, 1), ("s", "bad", 0.5, 1)]))
         rng = random.Random(3)  # noqa: S311 - the same draws each time
         assert {table.choose("s", ["bad", "new", "good"], epsilon=0.0, rng=rng) for _ in range(5)} == {"good"}
@@ -108,12 +108,12 @@ class LearningNames(LearningContract):
                 memory.qtable("q", alpha=outside)
         assert len(table.snapshot()) == 0
 
-    def test_r43_the_longest_names(self, memory: Memory) -> None:
+    def test_r43_the_longest_names(self, learning: Memory) -> None:
         rng = random.Random(1)  # noqa: S311 - what does not compress
         partition, name, state, action = (
             "".join(chr(rng.randrange(33, 0x7F)) for _ in range(length)) for length in (128, 1024, 1024, 256)
         )
-        table = memory.partition(partition).qtable(name)
+        table = learning.partition(partition).qtable(name)
         table.update_many([("x" + state[1:], "x" + action[1:], 1.0), (state, action, 1.0)])
         table.update(state, action, 1.0)
         assert table.visits(state, action) == 2

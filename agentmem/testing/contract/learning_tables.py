@@ -76,14 +76,14 @@ class LearningTables(LearningContract):
             (*bits(EXTREMES[n % len(EXTREMES)] * 0.3), n) for n in range(2_100)
         ]
 
-    def test_r43_clear_forgets_one_table(self, memory: Memory) -> None:
-        tables = [memory.qtable(name) for name in ("q", "q/x", "qq", "é")]
+    def test_r43_clear_forgets_one_table(self, learning: Memory) -> None:
+        tables = [learning.qtable(name) for name in ("q", "q/x", "qq", "é")]
         for table in tables:
             table.update_many((f"s{n}", a, 1.0) for n in range(600) for a in ("a", "b"))
-        assert memory.qtables() == ["q", "q/x", "qq", "é"]
-        assert memory.qtables("q/") == ["q/x"]
+        assert learning.qtables() == ["q", "q/x", "qq", "é"]
+        assert learning.qtables("q/") == ["q/x"]
         assert (tables[0].clear(), tables[0].clear()) == (1_200, 0)
-        assert memory.qtables() == ["q/x", "qq", "é"]
+        assert learning.qtables() == ["q/x", "qq", "é"]
         assert len(tables[1].snapshot()) == 1_200
 
     # Replay.
