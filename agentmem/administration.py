@@ -53,7 +53,7 @@ class Administration(Handle):
             InvalidArgument: a bad argument. PermissionDenied: a scoped handle.
         """
         self._refuse_in_scope("purge_expired")
-        arguments.whole("batch", batch)
+        batch = arguments.whole("batch", batch)
         seconds = arguments.seconds_or_none("max_seconds", max_seconds)
         end = None if seconds is None else time.monotonic() + seconds
         total = 0
@@ -101,16 +101,17 @@ class Administration(Handle):
                 f"unknown policy {', '.join(sorted(unknown))!r}: known are default_ttl, namespace, description and "
                 "index_values"
             )
-        handle = self._derive(self._scope.replaced(partition=validate_partition(name)))
+        checked = validate_partition(name)
+        handle = self._derive(self._scope.replaced(partition=checked))
         policy = Policy(
             None if default_ttl is UNSET else to_milliseconds(default_ttl),
-            None if namespace is UNSET else validate_prefix("" if namespace is None else namespace),
+            None if namespace is UNSET else validate_prefix("" if namespace is None else namespace, "namespace"),
             None if description is UNSET else _description(description),
             None if index_values is UNSET else arguments.flag("index_values", index_values),
         )
         if policy != Policy():
             repository = self._gateway.repository
-            self._gateway.call(repository.define_partition, name, policy)
+            self._gateway.call(repository.define_partition, checked, policy)
         return handle
 
     def partitions(self) -> list[Partition]:
@@ -209,4 +210,4 @@ def _description(text: object) -> str:
             raise InvalidArgument("a description is a str without NUL")
     except UnicodeEncodeError as error:
         raise InvalidArgument("a description holds no lone surrogates") from error
-    return text
+    return str.__str__(text)

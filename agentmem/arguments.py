@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import numbers
+import sys
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ MISSING: Final = Missing.MISSING
 
 
 def whole(name: str, value: Any, *, most: int = INT64_MAX) -> int:
-    """A whole number from 1 up to `most`, which is what 64 bits hold, such as a limit.
+    """A whole number from 1 up to `most`, which is what 64 bits hold, such as a limit, as an exact `int`.
 
     Raises:
         InvalidArgument: anything else; a bool is no number.
@@ -37,7 +38,7 @@ def whole(name: str, value: Any, *, most: int = INT64_MAX) -> int:
         raise InvalidArgument(f"{name} must fit 64 bits, it has {value.bit_length()}")
     if value > most:
         raise InvalidArgument(f"{name} must be at most {most:,}, not {value:,}")
-    return value
+    return int(value)
 
 
 def whole_or_none(name: str, value: Any, *, most: int = INT64_MAX) -> int | None:
@@ -46,17 +47,17 @@ def whole_or_none(name: str, value: Any, *, most: int = INT64_MAX) -> int | None
 
 
 def number(name: str, value: Any) -> int | float:
-    """An int in the range of int64, or a finite float (R14).
+    """An int in the range of int64, or a finite float (R14); of a subclass, such as NumPy's float64, the plain number.
 
     Raises:
         InvalidArgument: anything else; a bool is no number.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         if INT64_MIN <= value <= INT64_MAX:
-            return value
+            return int(value)
         raise InvalidArgument(f"{name} must fit a signed 64-bit integer, it has {value.bit_length()} bits")
     if isinstance(value, float) and math.isfinite(value):
-        return value
+        return float(value)
     raise InvalidArgument(f"{name} must be an int or a finite float, not {value!r}")
 
 
@@ -85,9 +86,9 @@ def seconds_or_none(name: str, value: Any) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InvalidArgument(f"{name} must be a number of seconds above 0, or None, not {value!r}")
-    return float(value)
+    return float(min(value, sys.float_info.max))  # of an int that no float can hold
 
 
 def flag(name: str, value: Any) -> bool:

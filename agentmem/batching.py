@@ -45,9 +45,9 @@ class Batching(Handle):
         Raises:
             NamespaceError, InvalidValue, ValueTooLarge, InvalidTTL, InvalidArgument: nothing was written.
         """
-        arguments.whole_or_none("chunk", chunk)
+        most = arguments.whole_or_none("chunk", chunk)
         commands = translate.puts(self._scope, mapping, ttl)
-        size = chunk or len(commands) or 1
+        size = most or len(commands) or 1
         outcomes = self._gateway.apply(commands[:size])
         for start in range(size, len(commands), size):
             outcomes += self._gateway.apply(commands[start : start + size])
@@ -76,10 +76,10 @@ class Batching(Handle):
                 After any error the pieces before it stay written, of its own piece nothing is (OutcomeUnknown: perhaps
                 all of it), and a note of the error says how many entries were stored before.
         """
-        arguments.whole("chunk", chunk)
+        most = arguments.whole("chunk", chunk)
         given = pairs.items() if isinstance(pairs, Mapping) else arguments.iterable("pairs", pairs)
         commands = translate.each_put(self._scope, given, ttl)
-        return sum(loading.stored(self._gateway, loading.pieces(commands, chunk)))
+        return sum(loading.stored(self._gateway, loading.pieces(commands, most)))
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove the entries at several keys in one atomic batch; return how many were living.

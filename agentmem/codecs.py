@@ -63,8 +63,13 @@ class TypeCodec:
             (Decimal, str, Decimal),
         ):
             self._add(kind, kind.__name__.lower(), _without_depth(write), read)
+        self._types = types
         for registered in types:
             self._register(registered)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What writes and reads is made of functions, which cannot be pickled; handles, entries, errors bear the codec.
+        return type(self), self._types
 
     def to_json(self, value: Any) -> Any:
         """Return the tagged tree; what is not known here stays as it is, and `encode` refuses it by its path."""

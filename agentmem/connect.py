@@ -41,6 +41,7 @@ SCHEMES: Final = {
     "rediss+cluster": _REDIS_URL,
     "rediss+sentinel": _REDIS_URL,
     "sqlite": _SQL_URL,
+    "sqlite+pysqlite": _SQL_URL,
     "unix": _REDIS_URL,
 }
 
@@ -119,7 +120,7 @@ def connect(
     repository = opened.repository
     reopen = None
     if opened.url is not None and not is_private(opened.url):
-        reopen = _Reopen(opened.url, options, codec, seconds)
+        reopen = _Reopen(_anchored(opened.url), options, codec, seconds)
     lifetime = Lifetime(repository, owned=opened.owned, sweep_every=seconds, reopen=reopen)
     return Memory(repository, scope=scope.replaced(max_value_bytes=repository.max_value_bytes), lifetime=lifetime)
 
@@ -156,6 +157,14 @@ def _open_url(url: str, options: dict[str, Any]) -> Repository:
     return _opener(target)(url, options)
 
 
+def _anchored(url: str) -> str:
+    if SCHEMES[scheme_of(url)] is not _SQL_URL:
+        return url
+    from agentmem.sql.engines import anchored
+
+    return anchored(url)
+
+
 def _opener(target: str) -> Callable[[Any, dict[str, Any]], Repository]:
     module, _, function = target.partition(":")
     try:
@@ -176,7 +185,9 @@ def default_url() -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"the folder {folder} cannot be made: give a URL, or set AGENTMEM_URL") from error
-    return f"sqlite:///{(folder / 'memory.db').as_posix()}"
+    from agentmem.sql.engines import file_url
+
+    return file_url(folder / "memory.db")
 
 
 def _sweep_seconds(seconds: Any) -> float | None:

@@ -132,7 +132,7 @@ class Entry:
         return f"Entry({self.key!r}, {body}, version={self.version}, expires_at={self.expires_at})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Entry, (self._record._replace(key=self.key), self._codec)
+        return type(self), (self._record._replace(key=self.key), self._codec)
 
 
 # The slots' own setters: `Entry.__setattr__` refuses, and going by `object.__setattr__` looks each name up again.

@@ -70,12 +70,13 @@ class NamespaceError(InvalidArgument):
     """A key to be written does not begin with the namespace in force.
 
     Attributes:
-        key: the key that came.
-        namespace: the prefix that was expected.
+        key: the key that came, relative to the handle.
+        namespace: the prefix that was expected, of the whole key.
     """
 
-    def __init__(self, key: str, namespace: str) -> None:
-        super().__init__(f"key {key!r} is outside of the namespace: expected it to begin with {namespace!r}")
+    def __init__(self, key: str, namespace: str, *, scoped: bool = False) -> None:
+        whole = ", together with the prefix of its handle," if scoped else ""
+        super().__init__(f"key {key!r}{whole} is outside of the namespace: expected it to begin with {namespace!r}")
         self.key = key
         self.namespace = namespace
 

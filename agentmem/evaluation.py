@@ -56,10 +56,10 @@ def matches(where: Filter, record: Record) -> bool:
 def compiled(where: Filter) -> Callable[[Record], bool]:
     """Return a function that does what `matches` does, for many records."""
     condition = _condition(where)
-    with_metadata, with_times = _mentions(where, {"metadata"}), _mentions(where, TIMES)
+    with_value, with_metadata, with_times = (_mentions(where, each) for each in ({"value"}, {"metadata"}, TIMES))
 
     def test(record: Record) -> bool:
-        value = _decoded(values.decode, record.body, record.key)
+        value = _decoded(values.decode, record.body, record.key) if with_value else None
         metadata = _decoded(values.decode_metadata, record.metadata, record.key) if with_metadata else None
         times = _times(record) if with_times else ()
         return condition((value, metadata, record.version, *times))

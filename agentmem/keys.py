@@ -53,13 +53,13 @@ def validate_name(name: object, what: str) -> str:
     return _non_empty(name, what, MAX_KEY_BYTES)
 
 
-def validate_prefix(prefix: object) -> str:
-    """Return the beginning of keys as an exact `str`: like a key, but it may be empty.
+def validate_prefix(prefix: object, what: str = "prefix") -> str:
+    """Return the beginning of keys as an exact `str`: like a key, but it may be empty; `what` it is, for the error.
 
     Raises:
         InvalidKey: as `validate_key`.
     """
-    return _checked(prefix, "prefix", MAX_KEY_BYTES, InvalidKey)
+    return _checked(prefix, what, MAX_KEY_BYTES, InvalidKey)
 
 
 def check_namespace(key: str, namespace: str | None) -> None:

@@ -63,7 +63,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """As `memory.merge`."""
+    """As `memory.merge`; InvalidValue for a handle with a codec, which a transaction serves in its place."""
 
     key: str
     mapping: Mapping[str, Any]

@@ -194,7 +194,8 @@ def _computed(
         after = _append(command, [] if current is None else before)
         result = len(after)
     else:
-        result, after = None, _merge(command, {} if current is None else before)
+        patch = values.decode(command.patch, key)
+        result, after = None, merged(key, {} if current is None else before, patch)
     return result, values.encode(after, max_bytes=context.max_value_bytes)
 
 
@@ -227,10 +228,15 @@ def _append(command: AppendCommand, items: Any) -> list[Any]:
     return items
 
 
-def _merge(command: MergeCommand, target: Any) -> dict[str, Any]:
+def merged(key: str, target: Any, patch: dict[str, Any]) -> dict[str, Any]:
+    """Merge a patch into the object at a key (R14), which may be changed by it.
+
+    Raises:
+        InvalidOperation: `target` is none.
+    """
     if not isinstance(target, dict):
-        raise InvalidOperation(command.key, f"merge needs an object, the value is {_kind(target)}")
-    return merge_patch(target, values.decode(command.patch, command.key))
+        raise InvalidOperation(key, f"merge needs an object, the value is {_kind(target)}")
+    return merge_patch(target, patch)
 
 
 def merge_patch(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
@@ -248,4 +254,4 @@ def merge_patch(target: Any, patch: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

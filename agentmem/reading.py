@@ -115,7 +115,7 @@ class Reading(Handle):
             InvalidCursor: damaged, or of another search.
         """
         query = self._query(pattern, where, order=order, descending=descending)
-        arguments.whole("limit", limit)
+        limit = arguments.whole("limit", limit)
         after = None if cursor is None else cursors.decode(self._scope, query, cursor)
         # One more than asked for tells whether anything follows, at no further call.
         found = self._gateway.scan(query, after=after, limit=min(limit + 1, INT64_MAX))
@@ -137,8 +137,8 @@ class Reading(Handle):
         Raises:
             InvalidKey: a bad prefix; InvalidArgument: a bad limit. Both at the call, not at the first key.
         """
-        arguments.whole_or_none("limit", limit)
-        found = walks.keys(self._scan_under(prefix, bodies=False), limit)
+        most = arguments.whole_or_none("limit", limit)
+        found = walks.keys(self._scan_under(prefix, bodies=False), most)
         return self._shown(found, self._scope.relative)
 
     def items(self, prefix: str = "") -> Iterator[Entry]:

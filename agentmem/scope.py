@@ -62,7 +62,7 @@ class Scope:
             raise InvalidArgument(f"a codec has the methods to_json and from_json, {type(codec).__name__} has not")
         self.partition = validate_partition(partition)
         self.prefix = validate_prefix(prefix)
-        self.namespace = None if namespace is None else validate_prefix(namespace)
+        self.namespace = None if namespace is None else validate_prefix(namespace, "namespace")
         self.codec = codec
         self.max_value_bytes = max_value_bytes
         self.entry_class = entry_class
@@ -111,7 +111,7 @@ class Scope:
         """
         absolute = self.absolute(key)
         if self.namespace is not None and not absolute.startswith(self.namespace):
-            raise NamespaceError(key, self.namespace)
+            raise NamespaceError(key, self.namespace, scoped=bool(self.prefix))
         return absolute
 
     def pattern(self, text: str) -> Pattern:
@@ -182,7 +182,7 @@ class Scope:
         if not self.prefix:
             return error
         if isinstance(error, NamespaceError):
-            return type(error)(self.relative(error.key), error.namespace)
+            return NamespaceError(self.relative(error.key), error.namespace, scoped=True)
         if isinstance(error, LeaseLost):
             return type(error)(self.relative(error.name), error.items)
         if isinstance(error, InvalidOperation | CorruptEntry):

@@ -18,7 +18,7 @@ from agentmem.errors import AgentMemError, Closed, VersionConflict
 from agentmem.jobs import Job, settling
 from agentmem.moments import microseconds
 from agentmem.operations import DEFAULT_MAX_ATTEMPTS
-from agentmem.plan import Context, step
+from agentmem.plan import Context, merged, step
 from agentmem.ttl import TTL, UNSET, Duration, MaybeTTL
 
 if TYPE_CHECKING:
@@ -121,8 +121,13 @@ class Transaction:
         self._write(translate.append(self._scope, key, items, limit))
 
     def merge(self, key: str, mapping: Mapping[str, Any]) -> None:
-        """As `memory.merge`, at the commit; nothing in the patch may need the codec."""
-        self._write(translate.merge(self._scope, key, mapping))
+        """As `memory.merge`, at the commit. For a handle with a codec it reads the key, as `get` does."""
+        if self._scope.codec is None:
+            self._write(translate.merge(self._scope, key, mapping))
+            return
+        patch = translate.merge_patch_of(mapping)
+        self._scope.encode(patch, "mapping")
+        self._write(translate.replace(self._scope, key, merged(key, self.get(key, {}), patch)))
 
     def touch(self, key: str, ttl: TTL) -> None:
         """As `memory.touch`, at the commit."""

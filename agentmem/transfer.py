@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from agentmem import loading, translate, values
+from agentmem import arguments, loading, translate, values
 from agentmem.errors import CorruptEntry, InvalidArgument
 from agentmem.loading import PIECE_ENTRIES
 
@@ -153,12 +153,14 @@ def import_lines(file: Iterable[str | bytes], memory: Memory, *, on_progress: On
         How many lines were put.
 
     Raises:
-        InvalidArgument: a line is no entry; the text has its number. What stands in earlier batches is stored.
+        InvalidArgument: a line is no entry; the text has its number. What stands in earlier batches is stored. Or
+            `file` is a single text, such as a file's name.
         InvalidKey, InvalidValue, InvalidTTL, NamespaceError, ValueTooLarge: the memory does not take an entry. A note
             of the error names its key. Of its batch nothing is stored.
             A note of this error or any other says how many entries were stored before.
     """
-    lines = (_parsed(number, line) for number, line in enumerate(file, 1) if line.strip())
+    given = arguments.iterable("file", file)
+    lines = (_parsed(number, line) for number, line in enumerate(given, 1) if line.strip())
     return _total(_stored(memory, lines), on_progress)
 
 

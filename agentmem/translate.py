@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentmem import arguments, queue_port, values
 from agentmem.commands import (
+    KEEP_METADATA,
     AppendCommand,
     CheckCommand,
     Command,
@@ -66,7 +67,7 @@ def put(
     """Raises InvalidKey, NamespaceError, InvalidValue, ValueTooLarge, InvalidTTL, InvalidArgument."""
     absolute = scope.writable(key)
     if if_version is not None:
-        arguments.whole("if_version", if_version)
+        if_version = arguments.whole("if_version", if_version)
         if if_absent:
             raise InvalidArgument("if_version and if_absent exclude each other: give one of them")
     if if_absent is not False:
@@ -149,37 +150,39 @@ def append(scope: Scope, key: str, items: tuple[Any, ...], limit: int | None = N
     absolute = scope.writable(key)
     if not items:
         raise InvalidArgument("append needs at least one item")
-    arguments.whole_or_none("limit", limit)
+    newest = arguments.whole_or_none("limit", limit)
     body = scope.encode(list(items), "items")
     if not body.startswith("["):
         raise InvalidValue("items", "append needs a codec that stores a list as a list")
-    return AppendCommand(absolute, body, limit)
+    return AppendCommand(absolute, body, newest)
 
 
 def merge(scope: Scope, key: str, mapping: Mapping[str, Any]) -> MergeCommand:
     """Raises InvalidKey, NamespaceError, InvalidValue, ValueTooLarge.
 
-    What a codec turns into an object cannot be part of a patch: the server would merge its members with those of an
-    object that it is to replace.
+    Not for a handle with a codec: what that stores as an object is none to the user, and the server, which cannot tell,
+    would merge members into it that the codec does not know.
     """
     absolute = scope.writable(key)
+    patch = merge_patch_of(mapping)
+    if scope.codec is not None:
+        raise InvalidValue(
+            "mapping", "a batch of a handle with a codec cannot merge: use memory.merge, or merge in a transaction"
+        )
+    return MergeCommand(absolute, scope.encode(patch, "mapping"))
+
+
+def merge_patch_of(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A merge patch as a dict. Raises InvalidValue."""
     patch = _plain(mapping)
     if type(patch) is not dict:
         raise InvalidValue("mapping", f"must be a mapping, not {type(mapping).__name__}")
-    body = scope.encode(patch, "mapping")
-    if scope.codec is not None and not is_plain(scope, patch, body):
-        raise InvalidValue(
-            "mapping", "a merge patch takes nothing that the codec translates: use memory.merge or update"
-        )
-    return MergeCommand(absolute, body)
+    return patch
 
 
-def is_plain(scope: Scope, value: Any, body: str) -> bool:
-    """Whether a codec left the value as it was."""
-    try:
-        return values.encode(value, max_bytes=scope.max_value_bytes) == body
-    except InvalidValue:
-        return False
+def replace(scope: Scope, key: str, value: Any) -> PutCommand:
+    """A new value, where metadata and TTL stay. Raises InvalidKey, NamespaceError, InvalidValue, ValueTooLarge."""
+    return PutCommand(scope.writable(key), scope.encode(value), KEEP_METADATA, KEEP)
 
 
 def touch(scope: Scope, key: str, ttl: MaybeTTL) -> TouchCommand:
@@ -252,9 +255,17 @@ def error_text(error: object) -> str | None:
     """What is kept of an error: for people, so it is shortened and cleaned rather than refused."""
     if error is None:
         return None
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
+    said = _said(error)
+    text = f"{type(error).__name__}: {said}" if isinstance(error, BaseException) else said
     clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace")
     return clean[:MAX_ERROR_BYTES].decode(errors="ignore")
+
+
+def _said(error: object) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - of a foreign class; the item is settled all the same
+        return "<its text could not be made: str() failed>"
 
 
 def part(scope: Scope, operation: Operation) -> Part:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from agentmem.errors import InvalidArgument, InvalidTTL
+from agentmem.values import shown
 
 
 class Unset(enum.Enum):
@@ -77,17 +78,18 @@ def duration_ms(name: str, duration: Duration, *, least_ms: int = 1) -> int:
         milliseconds, is_negative = -(-duration // timedelta(milliseconds=1)), duration < timedelta()
     elif isinstance(duration, bool) or not isinstance(duration, int | float):
         raise InvalidArgument(f"{name} is seconds (int or float) or a timedelta, not {type(duration).__name__}")
-    elif not math.isfinite(duration):
+    elif not -math.inf < duration < math.inf:
         raise InvalidArgument(f"{name} must be finite, not {duration}")
     else:
         milliseconds = duration * 1000 if isinstance(duration, int) else _round_up(duration)
         is_negative = duration < 0
     if is_negative or not least_ms <= milliseconds <= MAX_TTL_MS:
         least = "above 0" if least_ms else "at least 0"
-        raise InvalidArgument(f"{name} must be {least} and at most 100 years, not {duration!r}")
+        raise InvalidArgument(f"{name} must be {least} and at most 100 years, not {shown(duration)}")
     return milliseconds
 
 
 def _round_up(seconds: float) -> int:
+    seconds = min(max(seconds, -1.0), MAX_TTL_MS)  # beyond the limits in any case: a thousand times 1e306 is inf
     # 0.07 * 1000 is 70.00000000000001 in binary: only what exceeds the decimal a caller wrote rounds up.
     return math.ceil(round(seconds * 1000, 6)) or (1 if seconds > 0 else 0)

@@ -12,7 +12,7 @@ from agentmem.coordination.fencing import Fence
 from agentmem.entries import Entry
 from agentmem.errors import InvalidOperation, VersionConflict
 from agentmem.handle import Handle
-from agentmem.plan import merge_patch
+from agentmem.plan import merged
 from agentmem.ttl import KEEP, TTL, UNSET, MaybeTTL
 
 
@@ -130,18 +130,18 @@ class Writing(Handle):
         """Merge into the object at a key, which is made where there is none, by RFC 7396.
 
         A member that is None removes the stored one, an object merges into a stored object, anything else replaces.
-        The TTL that stands stays. A patch that the handle's codec translates is merged here, in a compare-and-set loop
-        as that of `update`, since the server does not know the codec.
+        The TTL that stands stays. For a handle with a codec it is done here, in a compare-and-set loop as that of
+        `update`, since the server does not know what the codec makes objects of.
 
         Raises:
             InvalidOperation: the value is no object. ValueTooLarge: the result is above the limit. Nothing was changed.
             InvalidValue: refused before any I/O.
             VersionConflict: only with a codec, as in `update`.
         """
-        if self._scope.codec is not None and isinstance(mapping, Mapping):
-            patch = dict(mapping)
-            if not translate.is_plain(self._scope, patch, self._scope.encode(patch, "mapping")):
-                return self.update(key, lambda value: self._merged(key, value, patch), default={})
+        if self._scope.codec is not None:
+            patch = translate.merge_patch_of(mapping)
+            self._scope.encode(patch, "mapping")
+            return self.update(key, lambda value: merged(key, value, patch), default={})
         command = translate.merge(self._scope, key, mapping)
         record = self._applied(command).record
         assert record is not None, "a repository answers a merge with its record"  # noqa: S101
@@ -208,8 +208,3 @@ class Writing(Handle):
 
     def _stored(self, command: PutCommand) -> Entry:
         return self._scope.entry(translate.stored(command, self._applied(command)))
-
-    def _merged(self, key: str, value: Any, patch: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise InvalidOperation(key, f"merge needs an object, the value is {type(value).__name__}")
-        return merge_patch(value, patch)

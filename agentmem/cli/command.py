@@ -205,8 +205,14 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Hide negative numbers from the parser of options, and bring them back afterwards."""
+        # One that follows an option of a value is taken for that, whatever it begins with.
+        takers = {name for each in self.params if not getattr(each, "is_flag", False) for name in each.opts}
+        words = [
+            _MARK + word if _NEGATIVE.fullmatch(word) and before not in takers else word
+            for before, word in zip(["", *args], args, strict=False)
+        ]
         try:
-            rest = super().parse_args(ctx, [_MARK + word if _NEGATIVE.fullmatch(word) else word for word in args])
+            rest = super().parse_args(ctx, words)
         except UsageError as error:
             error.message = error.message.replace(_MARK, "").replace(_SHOWN_MARK, "")
             raise

@@ -96,7 +96,7 @@ def revision_of(run: Run) -> str | None:
         run.memory(create="never").close()
     from agentmem.redis import survey
 
-    return survey.current(run.place())
+    return survey.current(run.place(), run.options)
 
 
 def check(

@@ -241,7 +241,14 @@ def _commands(run: Run, outcome: Outcome) -> list[str]:
         *(["search", findings, "--where", to_json(where)] for where in _questions(outcome.report)),
         ["stats"],
     ]
-    return [shlex.join(["agentmem", *place, "-p", str(run.partition), *command]) for command in commands]
+    given = [*place, *_shown_options(run), "-p", str(run.partition)]
+    return [shlex.join(["agentmem", *given, *command]) for command in commands]
+
+
+def _shown_options(run: Run) -> Iterator[str]:
+    for option in (f"{name}={value}" for name, value in run.options.items()):
+        if redact(option) == option:
+            yield from ("-o", option)
 
 
 def _questions(report: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -107,7 +107,7 @@ def _look_at_sql(run: Run, diagnosis: Diagnosis) -> bool:
     """Note the schema; False where there is none and need not be."""
     from agentmem.sql import migrations
 
-    schema = diagnosis.store["schema"] = migrations.current(run.place())
+    schema = diagnosis.store["schema"] = migrations.current(run.place(), **run.naming)
     return schema is not None or not scheme_of(run.place()).startswith("sqlite")
 
 
@@ -117,7 +117,7 @@ def _look_at_redis(run: Run, diagnosis: Diagnosis) -> bool:
     if layout is None:
         from agentmem.redis.survey import survey
 
-        found = survey(run.place())
+        found = survey(run.place(), run.options)
         diagnosis.store.update(backend="redis", server_version=found.server_version)
         note_durability(found.server, diagnosis)
     return layout is not None

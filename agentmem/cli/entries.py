@@ -10,7 +10,7 @@ import typer
 from agentmem.cli.command import Run
 from agentmem.cli.exits import NotFound
 from agentmem.cli.inputs import parse_json, parse_number, parse_object, parse_ttl, read_value
-from agentmem.cli.output import entry_document, moment, plain, to_json
+from agentmem.cli.output import entry_document, moment, plain, shown, to_json
 
 if TYPE_CHECKING:
     from agentmem.entries import Entry
@@ -93,8 +93,8 @@ def _fields(entry: Entry) -> list[tuple[str, str]]:
         ("created", moment(entry.created_at)),
         ("updated", moment(entry.updated_at)),
         ("expires", moment(entry.expires_at)),
-        ("metadata", to_json(entry.metadata)),
-        ("value", to_json(entry.value)),
+        ("metadata", shown(lambda: entry.metadata)),
+        ("value", shown(lambda: entry.value)),
     ]
 
 

@@ -11,8 +11,8 @@ import typer
 
 from agentmem.cli.command import Run
 from agentmem.cli.inputs import parse_object
-from agentmem.cli.output import entry_document, from_now, moment, plain, to_json
-from agentmem.errors import CorruptEntry, InvalidArgument
+from agentmem.cli.output import entry_document, from_now, moment, plain, shown
+from agentmem.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,18 +107,11 @@ def _show(run: Run, walk: Walk, entries: Iterator[Entry]) -> None:
 
 def _row(entry: Entry) -> tuple[str, ...]:
     times = moment(entry.updated_at), moment(entry.expires_at)
-    return (plain(entry.key), str(entry.version), *times, _value(entry))
+    return (plain(entry.key), str(entry.version), *times, shown(lambda: entry.value))
 
 
 def _short_row(entry: Entry) -> tuple[str, ...]:
-    return (plain(entry.key), from_now(entry.updated_at), from_now(entry.expires_at), _value(entry))
-
-
-def _value(entry: Entry) -> str:
-    try:
-        return to_json(entry.value)
-    except CorruptEntry as error:
-        return f"<{error}>"
+    return (plain(entry.key), from_now(entry.updated_at), from_now(entry.expires_at), shown(lambda: entry.value))
 
 
 def keys(

@@ -68,6 +68,14 @@ def from_now(when: datetime | None) -> str:
     return f"in {count}" if seconds > 0 else f"{count} ago"
 
 
+def shown(read: Callable[[], Any]) -> str:
+    """A part of an entry as JSON, or in angle brackets why it cannot be decoded."""
+    try:
+        return to_json(read())
+    except CorruptEntry as error:
+        return f"<{' '.join(str(error).split())}>"
+
+
 def entry_document(entry: Entry) -> dict[str, Any]:
     """The entry as the manual documents it; one that cannot be decoded carries `error` and a null value."""
     document: dict[str, Any] = {

@@ -17,7 +17,7 @@ from agentmem.cli.exits import FileFailed
 from agentmem.cli.inputs import standard_input
 from agentmem.cli.listing import Prefix
 from agentmem.cli.output import counted, harmless
-from agentmem.errors import CorruptEntry, InvalidArgument
+from agentmem.errors import AgentMemError, CorruptEntry, InvalidArgument
 
 _DASH: Final = Path("-")
 
@@ -195,5 +195,7 @@ def _lines(path: Path | None) -> Iterator[Iterable[bytes]]:
 def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
+    except AgentMemError:
+        raise  # some are OSErrors as well, such as PoolTimeout
     except OSError as error:
         raise FileFailed(path, error) from error

@@ -54,6 +54,26 @@ def test_it_writes_nothing(shell: Shell) -> None:
     assert shell.path.read_bytes() == before
 
 
+def test_it_looks_at_the_store_that_the_options_name(shell: Shell) -> None:
+    shell.ok("put", "k", "1", "-o", "table_prefix=am_")
+    for words, expected in ((["-o", "table_prefix=am_"], (HEAD, 1)), ([], (None, None))):
+        store = shell.json("doctor", *words)["store"]
+        assert (store["schema"], store.get("entries")) == expected
+
+
+def test_it_looks_at_the_store_of_the_prefix_that_the_options_name(own_redis_shell: Shell) -> None:
+    shell, elsewhere = own_redis_shell, ["-o", "key_prefix=elsewhere"]
+    shell.ok("put", "k", "1")
+    store = shell.json("doctor", *elsewhere)["store"]
+    assert (store["layout"], store["state"]) == (None, "not set up yet, the first use does it")
+    assert shell.json("db", "current", *elsewhere) == {"revision": None}
+    assert shell.json("db", "upgrade", "--dry-run", *elsewhere) == {"pending": ["a store"]}
+    remedy = shell.fails(5, "db", "check", *elsewhere)
+    assert remedy.endswith("-o key_prefix=elsewhere`")
+    shell.ok("db", "upgrade", *elsewhere)
+    assert [shell.json("doctor", *words)["store"]["entries"] for words in (elsewhere, [])] == [0, 1]
+
+
 def test_settings_of_the_environment_without_their_secrets(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTMEM_PARTITION", "team")
     monkeypatch.setenv("AGENTMEM_NAMESPACE", "a/")

@@ -101,6 +101,17 @@ def test_times_in_json_are_aware_and_in_utc(shell: Shell) -> None:
     assert shell.json("put", "k", "1")["expires_at"] is None
 
 
+def test_an_entry_that_cannot_be_decoded_is_shown_all_the_same(shell: Shell) -> None:
+    shell.ok("put", "k", "1", "--metadata", '{"owner": "ops"}')
+    shell.corrupt("k")
+    lines = dict(line.split("\t") for line in shell.ok("entry", "k").splitlines())
+    document = shell.json("entry", "k")
+    assert (lines["version"], lines["metadata"]) == (str(document["version"]), '{"owner": "ops"}')
+    assert lines["value"] == f"<{document['error']}>"
+    assert "cannot be decoded" in lines["value"]
+    assert "cannot be decoded" in shell.fails(6, "get", "k")
+
+
 def test_entry_in_words(shell: Shell) -> None:
     entry = shell.json("put", "plan/1", '{"a": [1]}', "--metadata", '{"by": "me"}')
     lines = dict(line.split("\t") for line in shell.ok("entry", "plan/1").splitlines())

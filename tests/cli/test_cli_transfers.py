@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agentmem.cli.command import Run
+from agentmem.errors import PoolTimeout
 from agentmem.loading import PIECE_ENTRIES
 from agentmem.testing.support import exactly
 
@@ -158,3 +160,14 @@ def test_an_export_keeps_a_link_and_writes_into_what_is_no_file(sqlite_shell: Sh
     assert (tmp_path / "real.jsonl").read_text() == '{"key":"k","value":1}\n'
     sqlite_shell.ok("export", "--output", os.devnull)
     assert not (tmp_path / os.devnull).is_file()
+
+
+def test_a_store_that_is_busy_is_not_blamed_on_the_file(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(run: Any) -> Any:
+        raise PoolTimeout("no connection became free")
+
+    monkeypatch.setattr(Run, "memory", busy)
+    (tmp_path / "in.jsonl").write_text('{"key": "k", "value": 1}\n')
+    assert shell.fails(4, "import", str(tmp_path / "in.jsonl")) == "no connection became free"

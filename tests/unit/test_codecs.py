@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import pickle
 from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -14,9 +15,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentmem import values
+from agentmem import Memory, values
 from agentmem.codecs import TypeCodec
-from agentmem.errors import ConfigurationError, CorruptEntry, InvalidValue
+from agentmem.errors import ConfigurationError, CorruptEntry, InvalidValue, VersionConflict
+from tests.unit.dict_repository import DictRepository
 
 
 class Colour(enum.Enum):
@@ -261,6 +263,15 @@ def test_r07_a_model_that_pydantic_cannot_dump_is_refused() -> None:
         encode(broken)
     with pytest.raises(InvalidValue, match="the codec refuses it"):
         encode(Model.model_construct(name=wrong))
+
+
+def test_r29_a_conflict_of_a_handle_with_a_codec_survives_pickling() -> None:
+    memory = Memory(DictRepository(), codec=CODEC)
+    memory.put("k", {"colour": Colour.RED, "at": dt.date(2024, 2, 29)})
+    with pytest.raises(VersionConflict) as caught:
+        memory.put("k", 1, if_absent=True)
+    conflict = pickle.loads(pickle.dumps(caught.value))
+    assert conflict.current.value == {"colour": Colour.RED, "at": dt.date(2024, 2, 29)}
 
 
 @dataclasses.dataclass

@@ -181,6 +181,20 @@ def test_r25_the_entry_itself(where: Any, expected: bool) -> None:
     assert matches(tree, record({"version": 8}, {"owner": "me", "n": 1})) is expected
 
 
+def test_what_a_filter_does_not_mention_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(text: str | None, key: str) -> Any:
+        raise AssertionError(text)
+
+    entry = record({"a": 1}, {"owner": "me"})
+    trees = [parse(where) for where in ({"@version": 7}, {"@updated_at": LATER}, {"@metadata.owner": "me"})]
+    version, updated, owner = (tree for tree in trees if tree is not None)
+    monkeypatch.setattr(values, "decode", refuse)
+    assert matches(version, entry)
+    assert matches(updated, entry)
+    with pytest.raises(AssertionError, match="owner"):
+        matches(owner, entry)
+
+
 def test_r25_an_entry_that_expires() -> None:
     for where, expected in (
         ({"@expires_at": None}, False),

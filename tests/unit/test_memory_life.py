@@ -12,11 +12,12 @@ import threading
 import time
 import weakref
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentmem import Closed, ConfigurationError, Memory, Unavailable, connect
+from agentmem import Closed, ConfigurationError, Memory, TypeCodec, Unavailable, connect
 from agentmem.sweeper import Sweeper
 from agentmem.testing.support import eventually
 from tests.unit.dict_repository import DictRepository
@@ -130,6 +131,22 @@ def test_a_handle_by_url_can_be_pickled(repositories: list[DictRepository]) -> N
     assert twin.get("k") == 1
     twin.close()
     assert all(repository.closed for repository in repositories)
+
+
+def test_a_pickled_handle_finds_its_file_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    urls = ("sqlite:///team.db", "sqlite:///./team.db?busy_timeout=5", f"sqlite:///{tmp_path}/team.db")
+    pickled = []
+    for url in urls:
+        with connect(url, codec=TypeCodec()) as memory:
+            memory.append("urls", url)
+            pickled.append(pickle.dumps(memory))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for each in pickled:
+        with pickle.loads(each) as twin:
+            assert twin.get("urls") == list(urls)
+    assert not list(Path().iterdir())
 
 
 def test_what_another_process_cannot_reach_is_not_pickled(repositories: list[DictRepository]) -> None:

@@ -242,15 +242,16 @@ def test_r14_merge_replaces_an_object_by_what_the_codec_makes_of_it(tagged: Memo
     assert tagged.merge("new", {"at": NOON}).value == {"at": NOON}
     repository.calls.clear()
     assert tagged.merge("a", {"keep": 2}).value == {"at": NOON, "keep": 2}
-    assert repository.calls == {"apply": 1}
+    assert repository.calls == {"fetch": 1, "apply": 1}
 
 
 def test_r14_merge_with_a_codec_refuses_as_without(tagged: Memory) -> None:
     tagged.put("l", [1])
     with pytest.raises(InvalidOperation, match="'l'"):
         tagged.merge("l", {"at": NOON})
-    with pytest.raises(InvalidValue, match="codec"):
-        tagged.apply([Merge("o", {"at": NOON})])
+    for patch in ({"at": NOON}, {"n": 1}):
+        with pytest.raises(InvalidValue, match="codec"):
+            tagged.apply([Merge("o", patch)])
     with pytest.raises(InvalidValue):
         tagged.merge("o", 5)  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import create_engine
 from agentmem import ConfigurationError, InvalidArgument, InvalidKey, Memory, NamespaceError, connect, settings
 from agentmem.connect import SCHEMES
 from agentmem.settings import Settings
+from agentmem.testing.support import run_threads
 from tests.unit.dict_repository import DictRepository
 
 MODULE: Any = sys.modules["agentmem.connect"]
@@ -86,6 +88,31 @@ def test_without_a_url_it_is_a_file_in_the_users_data_folder(
     connect().close()
     assert opened == [(f"sqlite:///{folder}/memory.db", {})]
     assert folder.is_dir()
+
+
+def test_a_data_folder_of_an_odd_name_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "50%41 é" / "agentmem"
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: folder)
+    for _ in range(2):
+        with connect() as memory:
+            memory.increment("runs")
+    assert (folder / "memory.db").is_file()
+    with pickle.loads(pickle.dumps(memory)) as twin:
+        assert twin.get("runs") == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["SQLite:///m.db", "sqlite+pysqlite:///m.db", "sqlite:///./m.db", "sqlite:///file::memory:?cache=shared&uri=true"],
+)
+def test_a_url_of_sqlite_can_be_written_in_several_ways(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with connect(url) as memory:
+        memory.put("k", 1)
+        assert run_threads(2, lambda _: memory.get("k")) == [1, 1]
+    assert (tmp_path / "m.db").is_file() == ("memory" not in url)
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

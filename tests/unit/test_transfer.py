@@ -271,6 +271,12 @@ def test_what_the_memory_does_not_take_is_named_by_its_key(line: str, error: typ
         assert memory.count() == 0
 
 
+@pytest.mark.parametrize("name", ["plans.jsonl", b"plans.jsonl", Path("plans.jsonl"), None])
+def test_a_files_name_is_no_file(target: Memory, name: Any) -> None:
+    with pytest.raises(InvalidArgument, match="file must be an iterable"):
+        transfer.import_lines(name, target)
+
+
 def test_earlier_batches_stay_after_an_error(target: Memory) -> None:
     lines = [f'{{"key": "k{number:04}", "value": 1}}' for number in range(PIECE_ENTRIES)]
     with pytest.raises(InvalidArgument, match=r"line 1,001 is no entry") as caught:

@@ -206,6 +206,6 @@ def test_update_without_an_entry_and_a_default_is_refused(memory: Memory) -> Non
 def test_entries_survive_pickling_and_typed_handles_refuse_it(memory: Memory) -> None:
     typed = memory.typed(Step)
     copy = pickle.loads(pickle.dumps(typed.put("a", Step(name="a"))))
-    assert (copy.key, copy.value) == ("a", Step(name="a"))
+    assert (type(copy), copy.key, copy.value) == (TypedEntry, "a", Step(name="a"))
     with pytest.raises(TypeError, match="typed"):
         pickle.dumps(typed)

@@ -60,6 +60,26 @@ class Counters(Contract):
             assert exactly(memory.increment("key", by)) == exactly(expected), (start, by)
             assert exactly(memory.get("key")) == exactly(expected), (start, by)
 
+    def test_r14_a_number_of_a_subclass_counts_as_the_plain_one(self, memory: Memory) -> None:
+        class Whole(int):
+            """An int like an IntEnum's member."""
+
+        class Real(float):
+            """A float like NumPy's float64."""
+
+            __repr__ = None  # type: ignore[assignment]  # whoever writes it as text is found out
+
+        assert exactly(memory.increment("whole", Whole(2), initial=Whole(1))) == "3"
+        assert exactly(memory.increment("whole", Whole(2))) == "5"
+        assert exactly(memory.increment("real", Real(0.5), initial=Real(1))) == "1.5"
+        assert memory.apply([Increment("real", Real(0.5)), Increment("whole", Whole(1))])[0].value == 2.0
+        entry = memory.entry("whole")
+        assert entry is not None
+        assert memory.put("whole", 0, if_version=Whole(entry.version)).value == 0
+        assert memory.append("list", 1, 2, 3, limit=Whole(2)) == 2
+        assert list(memory.keys(limit=Whole(1))) == ["list"]
+        assert len(memory.search(limit=Whole(2))) == 2
+
     def test_r14_the_ends_of_int64_can_be_reached(self, memory: Memory) -> None:
         memory.put_many({"up": INT64_MAX - 1, "down": INT64_MIN + 1})
         assert memory.increment("up") == INT64_MAX

@@ -13,7 +13,8 @@ import pydantic
 import pytest
 
 import agentmem
-from agentmem.errors import CorruptEntry, InvalidValue, VersionConflict
+from agentmem.errors import CorruptEntry, InvalidOperation, InvalidValue, VersionConflict
+from agentmem.operations import Merge
 from agentmem.testing.contract.base import Contract
 
 if TYPE_CHECKING:
@@ -119,6 +120,32 @@ class Models(Contract):
             assert caught.value.key == "bad"
             assert isinstance(caught.value.__cause__, KeyError)
             assert [entry.key for entry in memory.items()] == ["bad", "good"]
+
+    def test_r14_merge_replaces_what_a_codec_made_an_object_of(self, rich: Memory) -> None:
+        def merge(tx: Any) -> Any:
+            tx.merge("key", {"due": {"name": "soon"}, "at": Status.DONE, "drop": None})
+            return tx.get("key")
+
+        for merged in (merge, lambda _: rich.run(merge)):
+            first = rich.put("key", {"due": date(2024, 1, 1), "drop": 1, "keep": 1}, ttl=60, metadata={"owner": "x"})
+            merged(rich)
+            second = rich.entry("key")
+            assert second is not None
+            assert second.value == {"due": {"name": "soon"}, "keep": 1, "at": Status.DONE}
+            assert (second.metadata, second.expires_at) == (first.metadata, first.expires_at)
+
+    def test_r14_what_a_codec_made_an_object_of_is_none(self, rich: Memory) -> None:
+        for value in (date(2024, 1, 1), Step("build", date(2030, 1, 1)), Decimal("1.5")):
+            rich.put("key", value)
+            with pytest.raises(InvalidOperation, match=type(value).__name__):
+                rich.merge("key", {"a": 1})
+            with pytest.raises(InvalidOperation), rich.transaction() as tx:
+                tx.merge("key", {"a": 1})
+            with pytest.raises(InvalidValue, match="codec"):
+                rich.apply([Merge("key", {"a": 1})])
+            assert rich.get("key") == value
+        rich.put("tagged", {"$type": "date", "n": 1})
+        assert rich.merge("tagged", {"n": 2}).value == {"$type": "date", "n": 2}
 
     def test_r07_typed_puts_and_gets_models(self, memory: Memory) -> None:
         plans = memory.typed(Plan)

@@ -125,5 +125,7 @@ class Namespaces(Contract):
     def test_r04_a_scope_inside_the_namespace_can_be_written(self, fenced: Memory) -> None:
         fenced.scoped("aqe/run/").put("plan", 1)
         assert fenced.get("aqe/run/plan") == 1
-        with pytest.raises(NamespaceError):
-            fenced.scoped("other/").put("plan", 1)
+        with pytest.raises(NamespaceError, match="together with the prefix of its handle") as caught:
+            fenced.scoped("other/").put("aqe/plan", 1)
+        assert (caught.value.key, caught.value.namespace) == ("aqe/plan", "aqe/")
+        assert "other/" not in str(caught.value)
