@@ -30,7 +30,8 @@ class Barrier:
     """One party's way through a barrier.
 
     `barriers/<name>` is there when it is open; `arrivals/<name>/<party>` while a party waits. Who finds enough arrivals
-    opens it in a batch that checks the version of each: so all of them live in the step that opens it.
+    opens it in a batch that removes each under its version: so all of them live in the step that opens it, and nothing
+    of them is left once the barrier is open no more.
 
     Args:
         board: whose barrier it is.
@@ -123,12 +124,12 @@ class Barrier:
     def _is_opened(self) -> bool:
         """Open it if enough parties wait."""
         for _ in retry.rounds(retry.DEFAULT_ATTEMPTS):
-            waiting = [Check(entry.key, entry.version) for entry in self._memory.items(self._arrivals)]
+            waiting = [Delete(entry.key, entry.version) for entry in self._memory.items(self._arrivals)]
             if len(waiting) < self._parties:
                 return False
             try:
                 mark = Put(self._mark, {"parties": self._parties}, ttl=self._keep, if_absent=True)
-                self._memory.apply([mark, *waiting[: self._parties]])
+                self._memory.apply([mark, *waiting])
             except VersionConflict as error:
                 if error.key == self._mark:
                     return True

@@ -60,7 +60,8 @@ class Fleet(Membership, Planning, Messaging):
             party: who arrives. Two arrivals of one party are one, so an agent that was started again should take its
                 own name, as `member.barrier` does; left out, each call is a party.
             ttl: how long an arrival counts after its party fell silent; it is renewed while the party waits.
-            keep: how long it stays open; None for good. After that it is as if nobody had come yet.
+            keep: how long it stays open; None for good. After that it is as if nobody had come yet: so well above a
+                second, which a party may need to see it open, and above what a restart of the server takes.
 
         Raises:
             BarrierTimeout: it did not open in time, and the arrival was taken back.

@@ -235,4 +235,4 @@ def _finite(ttl: Duration) -> int:
 def _waiting(seconds: Any) -> float:
     if isinstance(seconds, bool) or not (isinstance(seconds, int | float) and seconds >= 0):
         raise InvalidArgument(f"wait must be a number of seconds of at least 0, not {seconds!r}")
-    return float(seconds)
+    return float(seconds) if seconds < threading.TIMEOUT_MAX else math.inf

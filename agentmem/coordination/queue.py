@@ -17,7 +17,7 @@ from agentmem.jobs import Job, Queued, losing, settling
 from agentmem.keys import validate_name
 from agentmem.queue_port import Claim, Exchange, Item, Settle, Verb
 from agentmem.retry import Backoff
-from agentmem.ttl import Duration, duration_ms
+from agentmem.ttl import MAX_TTL_MS, Duration, duration_ms
 
 
 class Queue(QueueCare):
@@ -224,8 +224,8 @@ class Queue(QueueCare):
         A handler that returns has done its job, which is acked, unless the handler settled it itself, as part of a
         transaction with its results. Operations that it returns (agentmem.operations: one, a list, a tuple, or what a
         generator yields) are applied together with the ack in one atomic step, so its results are there exactly once
-        whatever happens; where they are refused, by a failed check for instance, the handler has failed. Anything else
-        that it returns is ignored.
+        whatever happens; where they are refused, by a failed check for instance, the handler has failed. So has a
+        handler that returns what would have to be awaited. Anything else that it returns is ignored.
 
         One that raises has failed: the job is nacked with a growing pause, or dead when its attempts are used up, the
         error is logged under `agentmem` and kept with the item. While handlers run a thread extends their leases at
@@ -236,7 +236,7 @@ class Queue(QueueCare):
         was claimed and not begun is given back, and handlers that run may finish.
 
         Args:
-            handler: called with each Job, from several threads at once.
+            handler: called with each Job, from several threads at once; no `async def`.
             threads: how many handlers run at the same time.
             lease: how long a job of a worker that died stays with it; left out, the queue's.
             stop: set it, from a signal handler or another thread, to end the work; looked at ten times a second.
@@ -256,11 +256,12 @@ class Queue(QueueCare):
             AgentMemError: what is no matter of waiting, such as Closed; after a stop in good order.
             InvalidArgument: refused before any I/O.
         """
+        from agentmem.coordination.handling import handler_of
         from agentmem.coordination.worker import Crew
 
         crew = Crew(
             self,
-            handler,
+            handler_of(handler),
             threads=arguments.whole("threads", threads, most=MAX_LIMIT),
             lease=timedelta(milliseconds=self._lease_ms(lease)),
             until_empty=arguments.flag("until_empty", until_empty),
@@ -300,9 +301,9 @@ class Queue(QueueCare):
 
 
 def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InvalidArgument(f"{name} must be a number of seconds of at least 0, not {value!r}")
-    return float(value)
+    return float(min(value, MAX_TTL_MS / 1000))  # no delay may be longer, and no thread could wait for much longer
 
 
 def _twice(claim: Callable[[], list[Item]]) -> list[Item]:

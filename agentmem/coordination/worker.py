@@ -68,6 +68,7 @@ class Crew:
         self._jobs: deque[Job] = deque()  # claimed, and not begun
         self._held: set[Job] = set()  # claimed, and not settled
         self._idle = 0
+        self._promised = 0  # idle threads that claims under way are for
         self._is_scouting = False
         self._returned = 0
         self._failures: list[BaseException] = []
@@ -77,6 +78,8 @@ class Crew:
 
     def work(self, stop: threading.Event | None, grace_seconds: float) -> int:
         """Run the threads until they end or are told to; see Queue.work."""
+        if stop is not None and stop.is_set():
+            return 0
         threads = [
             threading.Thread(target=self._live, args=(end,), name=f"agentmem-worker-{number}", daemon=True)
             for number, end in enumerate(self._ends, 1)
@@ -166,12 +169,12 @@ class Crew:
     def _after(self, done: Job) -> Job | None:
         """Ack a job, and get the next."""
         with self._turn:
-            limit = 0 if self._jobs or self._stopping.is_set() else 1 + self._idle
+            limit = 0 if self._jobs or self._stopping.is_set() else self._free()
         if not limit:
             self._settle(done, done.ack)
             self._let_go(done)
         else:
-            self._hand_out(self._exchange(done, limit), done)
+            self._hand_out(self._exchange(done, limit), limit, done)
         return self._next()
 
     def _exchange(self, done: Job, limit: int) -> list[Job]:
@@ -191,14 +194,14 @@ class Crew:
         while True:
             with self._turn:
                 self._idle += 1
-                while self._is_scouting and not self._jobs and not self._stopping.is_set():
+                while self._is_provided_for() and not self._jobs and not self._stopping.is_set():
                     self._turn.wait()
                 self._idle -= 1
                 job = self._jobs.popleft() if self._jobs else None
                 if job is None and self._stopping.is_set():
                     return None
                 self._is_scouting = self._is_scouting or job is None
-                limit = 1 + self._idle
+                limit = 0 if job else self._free()
             if job is None:
                 self._scout(limit)
             elif not self._stopping.is_set() or job.attempts == job.max_attempts:
@@ -217,7 +220,7 @@ class Crew:
         finally:
             with self._turn:
                 self._is_scouting = False
-            self._hand_out(jobs)
+            self._hand_out(jobs, limit)
 
     def _claim_or_end(self, limit: int) -> list[Job]:
         """Nothing can be claimed now: end where nothing else is left, or wait for it."""
@@ -225,8 +228,23 @@ class Crew:
             self._stop()  # after which nothing is claimed
         return self._claim(limit, uuid.uuid4().hex, _SHORT_WAIT_SECONDS)
 
-    def _hand_out(self, jobs: list[Job], done: Job | None = None) -> None:
+    # Where one thread finishes while another scouts, both would claim for all who are idle, and what is too much would
+    # wait here, behind slow handlers, while other processes have nothing to do. So a claim under way is for certain
+    # idle threads, and no other claim is for them.
+
+    def _is_provided_for(self) -> bool:
+        """Whether an idle thread need not scout."""
+        return self._is_scouting or self._idle <= self._promised
+
+    def _free(self) -> int:
+        """How many to claim: one for the calling thread, and the others that nothing is claimed for; they are now."""
+        others = max(0, self._idle - self._promised)
+        self._promised += others
+        return 1 + others
+
+    def _hand_out(self, jobs: list[Job], limit: int, done: Job | None = None) -> None:
         with self._turn:
+            self._promised -= limit - 1
             self._held.difference_update([done] if done else [])
             self._held.update(jobs)
             self._jobs.extend(jobs)

@@ -209,6 +209,10 @@ def test_a_barrier_sits_out_a_server_that_is_away(fleet: Fleet, repository: Forg
     fleet.barrier("c", 1, timeout=10)
 
 
+def test_a_barrier_may_be_waited_for_longer_than_a_number_can_tell(fleet: Fleet) -> None:
+    fleet.barrier("b", 1, timeout=10**400)
+
+
 def test_a_barrier_does_not_sit_out_what_nothing_mends(fleet: Fleet, repository: Forgetful) -> None:
     repository.fail(1, Unavailable("the password is wrong", retryable=False))
     with pytest.raises(Unavailable):

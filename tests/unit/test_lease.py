@@ -164,6 +164,11 @@ def test_r40_a_bad_wait_is_refused(memory: Memory, repository: Scripted, wait: A
     assert not repository.calls
 
 
+def test_who_would_wait_for_longer_than_a_number_can_tell_waits(memory: Memory) -> None:
+    assert memory.lease("name", 0.1, wait=10**400).acquire()
+    assert memory.lease("name", 1).acquire(wait=10**400)
+
+
 def test_a_lease_shows_whether_it_is_held(memory: Memory) -> None:
     lease: Lease = memory.lease("name", 60)
     assert repr(lease) == "<Lease 'name'>"

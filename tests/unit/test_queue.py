@@ -29,6 +29,11 @@ from agentmem.ttl import duration_ms
 from tests.unit.dict_repository import DictRepository
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
 @pytest.fixture
 def repository() -> DictRepository:
     return DictRepository()
@@ -177,6 +182,7 @@ def test_a_queue_of_what_was_put_by_name_is_the_same(memory: Memory) -> None:
         ("é" * 4096, "é" * 2048),
         ("x" + "é" * 4096, "x" + "é" * 2047),
         (KeyError("a"), "KeyError: 'a'"),
+        (Unspeakable(), "Unspeakable: <its text could not be made: str() failed>"),
     ],
 )
 def test_an_error_becomes_a_text_that_every_backend_takes(error: object, text: str | None) -> None:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 import agentmem
-from agentmem import Ack, Check, Enqueue, Increment, Job, Memory, OutcomeUnknown, Put, Queue, Unavailable
+from agentmem import (
+    Ack,
+    Check,
+    Enqueue,
+    Increment,
+    InvalidArgument,
+    Job,
+    Memory,
+    OutcomeUnknown,
+    Put,
+    Queue,
+    Unavailable,
+)
 from tests.unit.dict_repository import DictRepository
 
 
@@ -31,6 +44,18 @@ def queue(memory: Memory) -> Queue:
 def yielding(job: Job) -> Iterator[Any]:
     yield Increment("done")
     yield Put(f"results/{job.value}", job.attempts)
+
+
+async def asynchronous(job: Job) -> None:
+    raise AssertionError(f"nothing awaits {job!r}")
+
+
+def unawaited(job: Job) -> object:
+    return asynchronous(job)
+
+
+async def asynchronously_yielding(job: Job) -> AsyncIterator[Any]:
+    yield Increment("done")
 
 
 RETURNED: dict[str, Callable[[Job], object]] = {
@@ -72,6 +97,7 @@ REFUSED: dict[str, tuple[Callable[[Job], object], str]] = {
     "the ack as well": (lambda job: [Put("a", 1), Ack(job)], "InvalidArgument: a job is settled once"),
     "a generator of something else": (lambda job: (each for each in [Put("a", 1), 2]), "InvalidArgument"),
     "a generator that raises": (lambda job: (1 / each for each in [0]), "ZeroDivisionError"),
+    "a coroutine": (unawaited, "InvalidArgument: the handler returned a coroutine"),
 }
 
 
@@ -86,6 +112,14 @@ def test_what_is_refused_is_a_failure_and_nothing_is_done(
     assert (item.error or "").startswith(told)
     assert list(memory.keys()) == []
     assert "the handler failed" in caplog.text
+
+
+@pytest.mark.parametrize("handler", [None, "review", asynchronous, asynchronously_yielding, partial(asynchronous)])
+def test_what_is_no_handler_is_refused_before_anything_is_claimed(queue: Queue, handler: Any) -> None:
+    queue.put(1)
+    with pytest.raises(InvalidArgument, match=r"^handler must "):
+        queue.work(handler, until_empty=True)
+    assert [item.attempts for item in queue.peek()] == [0]
 
 
 def test_operations_come_too_late_for_a_job_that_the_handler_settled(

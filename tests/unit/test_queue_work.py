@@ -93,6 +93,33 @@ def test_as_many_handlers_run_at_once_as_there_are_threads(queue: Queue) -> None
     assert queue.work(lambda job: together.wait(20), threads=4, until_empty=True) == 8
 
 
+def test_nothing_is_claimed_that_no_thread_is_free_for(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = Queue.claim
+    running, scouting, finished, go_on = (threading.Event() for _ in range(4))
+
+    def handler(job: Job) -> None:
+        (running if job.value == "first" else finished).set()
+        assert (scouting if job.value == "first" else go_on).wait(20)
+
+    def claim_late(self: Queue, limit: int, **options: Any) -> list[Job]:
+        """What a scout asks for two threads comes when the third, which had work, has claimed, too."""
+        if limit == 2 and running.is_set() and not scouting.is_set():
+            queue.put_many(range(9))
+            scouting.set()
+            assert finished.wait(20)
+        return claim(self, limit, **options)
+
+    monkeypatch.setattr(Queue, "claim", claim_late)
+    queue.put("first")
+    stop, ended = started(queue, handler, threads=3)
+    eventually(lambda: queue.counts().leased >= 3)
+    time.sleep(0.2)
+    assert tuple(queue.counts()) == (6, 0, 0, 3, 0)
+    stop.set()
+    go_on.set()
+    ended()
+
+
 def test_an_ack_and_the_next_claim_are_one_round_trip(memory: Memory, repository: DictRepository) -> None:
     queue = memory.queue("jobs")
     queue.put_many(range(40))
@@ -152,9 +179,10 @@ def test_the_pause_after_a_failure_grows_up_to_a_limit() -> None:
     assert Backoff(0.0, 20.0).pause(7) == 0
 
 
-def test_a_failed_item_waits_for_its_pause(queue: Queue, quiet: Any) -> None:
+@pytest.mark.parametrize("backoff", [1e6, 1e300])
+def test_a_failed_item_waits_for_its_pause(queue: Queue, quiet: Any, backoff: float) -> None:
     queue.put("a")
-    stop, ended = started(queue, lambda job: 1 / 0, backoff=1e6, longest_backoff=1e6)
+    stop, ended = started(queue, lambda job: 1 / 0, backoff=backoff, longest_backoff=backoff)
     eventually(lambda: queue.counts().delayed == 1)
     stop.set()
     assert ended() == 0
@@ -253,7 +281,8 @@ def _item(job: Job) -> Any:
 # Stopping.
 
 
-def test_a_stop_lets_running_handlers_finish(queue: Queue) -> None:
+@pytest.mark.parametrize("grace", [30, 10**400, 1e300])
+def test_a_stop_lets_running_handlers_finish(queue: Queue, grace: float) -> None:
     queue.put_many(range(10))
     running, go_on = threading.Barrier(3), threading.Event()
 
@@ -261,7 +290,7 @@ def test_a_stop_lets_running_handlers_finish(queue: Queue) -> None:
         running.wait(20)
         assert go_on.wait(20)
 
-    stop, ended = started(queue, handler, threads=2)
+    stop, ended = started(queue, handler, threads=2, grace=grace)
     running.wait(20)
     stop.set()
     time.sleep(0.2)
@@ -283,10 +312,9 @@ def test_a_stop_that_was_set_before_claims_nothing(queue: Queue) -> None:
     queue.put_many(range(50))
     stop = threading.Event()
     stop.set()
-    queue.work(lambda job: time.sleep(0.05), threads=2, stop=stop)
-    counts = queue.counts()
-    assert counts.leased == 0
-    assert counts.ready >= 40
+    assert queue.work(lambda job: time.sleep(0.05), threads=2, stop=stop) == 0
+    assert {item.attempts for item in queue.peek(50)} == {0}
+    assert queue.counts().ready == 50
 
 
 def test_what_was_claimed_and_not_begun_is_given_back(

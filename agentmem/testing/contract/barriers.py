@@ -58,6 +58,13 @@ class Barriers(Contract):
         with pytest.raises(BarrierTimeout):
             fleet.barrier("b", 2, timeout=SHORT)
 
+    def test_r42_who_passed_does_not_count_once_the_barrier_is_kept_no_more(self, memory: Memory) -> None:
+        fleet = memory.fleet("f")
+        fleet.barrier("b", 1, keep=SHORT)
+        eventually(lambda: not memory.exists("fleet/f/barriers/b"))
+        with pytest.raises(BarrierTimeout):
+            fleet.barrier("b", 2, timeout=SHORT)
+
     def test_r42_who_gave_up_does_not_count(self, memory: Memory) -> None:
         fleet = memory.fleet("f")
         for _ in range(2):
