@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from agentmem.coordination.blackboard import Blackboard
 from agentmem.coordination.member import Member
+from agentmem.errors import CorruptEntry
 from agentmem.ttl import Duration
 
 if TYPE_CHECKING:
@@ -40,9 +41,17 @@ class MemberInfo:
 
     @classmethod
     def of(cls, agent: str, entry: Entry) -> Self:
-        """Read it from its entry."""
-        told, owner = entry.metadata, entry.value["owner"]
-        return cls(agent, told["role"], told["doing"], told["details"], owner, entry.created_at, entry.expires_at)
+        """Read it from its entry.
+
+        Raises:
+            CorruptEntry: somebody else has written there.
+        """
+        try:
+            told, owner = entry.metadata, entry.value["owner"]
+            role, doing, details = told["role"], told["doing"], told["details"]
+        except (KeyError, TypeError) as error:
+            raise CorruptEntry(entry.key, "it is no member of a fleet") from error
+        return cls(agent, role, doing, details, owner, entry.created_at, entry.expires_at)
 
 
 class Membership(Blackboard):
@@ -81,7 +90,11 @@ class Membership(Blackboard):
         return Member(fleet, self._memory, self._gateway, agent, key, ttl=ttl, beat=beat, told=told).join()
 
     def alive(self) -> dict[str, MemberInfo]:
-        """The living members by name, of all processes, in order of names."""
+        """The living members by name, of all processes, in order of names.
+
+        Raises:
+            CorruptEntry: what stands in a member's place is none.
+        """
         return {agent: MemberInfo.of(agent, entry) for agent, entry in self._below("agents")}
 
     def is_alive(self, agent: str) -> bool:

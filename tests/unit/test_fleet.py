@@ -13,6 +13,7 @@ import pytest
 from agentmem import (
     BarrierTimeout,
     Closed,
+    CorruptEntry,
     InvalidArgument,
     InvalidKey,
     InvalidTTL,
@@ -142,6 +143,14 @@ def test_a_member_is_a_fence(fleet: Fleet, memory: Memory) -> None:
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.endswith("fleet/f/agents/a")]
+
+
+@pytest.mark.parametrize("value", [1, {}, {"owner": "somebody"}])
+def test_what_is_no_member_is_named(fleet: Fleet, memory: Memory, value: Any) -> None:
+    memory.put("fleet/f/agents/foreign", value)
+    with pytest.raises(CorruptEntry, match="no member of a fleet") as caught:
+        fleet.alive()
+    assert caught.value.key == "fleet/f/agents/foreign"
 
 
 def test_the_thread_ends_with_the_member(fleet: Fleet) -> None:
