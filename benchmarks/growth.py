@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from benchmarks import targets
 from benchmarks.contenders import RAW, AgentMem, Contender
-from benchmarks.stores import places
+from benchmarks.stores import placed
 from benchmarks.workload import PAGE, key, value
 
 SMALL = 10_000
@@ -28,7 +28,7 @@ def measure(backend: str, large: int) -> Seconds:
     found: dict[str, dict[str, dict[int, list[float]]]] = {}
     with ExitStack() as stack:
         made: list[tuple[Contender, int]] = []
-        urls = iter(stack.enter_context(places(backend, 4)))
+        urls = iter(stack.enter_context(placed(backend, 4)))
         for maker in (AgentMem, RAW[backend]):
             for size in (SMALL, large):
                 contender = maker(next(urls))
