@@ -54,8 +54,8 @@ class SQLiteOptions(SQLOptions):
         busy_timeout: seconds that a writer waits for its turn.
         synchronous: `normal`: a power cut may take the last commits, never consistency; `full`: every commit is synced.
         mmap_bytes: how much of the file's beginning is read through a map of memory (ADR 0023). Reads all over a file
-            of some hundred MB take up to half the time less; but where the disk fails, the process ends with SIGBUS in place of an
-            error, and what was read counts as the process' resident memory.
+            of some hundred MB take up to half the time less; but where the disk fails, the process ends with SIGBUS in
+            place of an error, and what was read counts as the process' resident memory.
     """
 
     busy_timeout: float = Field(30.0, gt=0, le=3_600)
