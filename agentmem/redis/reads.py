@@ -148,7 +148,7 @@ class Reads:
             False for who may only read, on a replica or by an ACL.
         """
         try:
-            while self._write(place, scripts.PURGE, PIECE) == PIECE:
+            while self._write(place, scripts.PURGE, DROPPED_AT_ONCE) == DROPPED_AT_ONCE:
                 pass
         except (Unavailable, PermissionDenied):
             return False

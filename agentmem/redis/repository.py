@@ -16,7 +16,7 @@ from agentmem.redis import information, scripts, verification
 from agentmem.redis.layout import VERSION, Layout, Place
 from agentmem.redis.qtable import RedisQTables
 from agentmem.redis.queues import RedisQueues
-from agentmem.redis.reads import PIECE, Reads
+from agentmem.redis.reads import DROPPED_AT_ONCE, Reads
 from agentmem.redis.servers import Servers
 from agentmem.redis.writes import Writes
 from agentmem.repository import Policy, Position, Query, Repository, Slice
@@ -83,7 +83,7 @@ class RedisRepository(Repository):
         return Stats(sum(counts.values()), dead, size, counts, self.name, version, server)
 
     def purge(self, limit: int) -> int:
-        """As the port says; pieces of 1,000, partition by partition."""
+        """As the port says; pieces of 200, partition by partition."""
         removed = 0
         for name in self._registered():
             removed += self._purge(self.layout.place(name), limit - removed)
@@ -94,7 +94,7 @@ class RedisRepository(Repository):
     def _purge(self, place: Place, limit: int) -> int:
         removed = 0
         while removed < limit:
-            wanted = min(limit - removed, PIECE)
+            wanted = min(limit - removed, DROPPED_AT_ONCE)
             found = int(self._writes.write(place, scripts.PURGE, wanted))
             removed += found
             if found < wanted:
