@@ -7,7 +7,7 @@ keys are absolute, values are JSON text, TTLs are integers (agentmem.ttl), filte
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
@@ -58,6 +58,18 @@ class Position(NamedTuple):
     updated_us: int = 0
     as_of_us: int = 0
     inclusive: bool = False
+
+
+def in_pieces(remove: Callable[[int], int], most: int, at_once: int) -> int:
+    """Remove up to `most` by calls for up to `at_once`, until one finds fewer than it may; how many were removed."""
+    removed = 0
+    while removed < most:
+        piece = min(most - removed, at_once)
+        found = remove(piece)
+        removed += found
+        if found < piece:
+            break
+    return removed
 
 
 class Slice(NamedTuple):

@@ -19,7 +19,7 @@ from agentmem.redis.queues import RedisQueues
 from agentmem.redis.reads import DROPPED_AT_ONCE, Reads
 from agentmem.redis.servers import Servers
 from agentmem.redis.writes import Writes
-from agentmem.repository import Policy, Position, Query, Repository, Slice
+from agentmem.repository import Policy, Position, Query, Repository, Slice, in_pieces
 
 EVERYTHING = Pattern.under("")
 _FIELDS = ("created", "ttl", "namespace", "description")
@@ -92,14 +92,7 @@ class RedisRepository(Repository):
         return removed
 
     def _purge(self, place: Place, limit: int) -> int:
-        removed = 0
-        while removed < limit:
-            wanted = min(limit - removed, DROPPED_AT_ONCE)
-            found = int(self._writes.write(place, scripts.PURGE, wanted))
-            removed += found
-            if found < wanted:
-                break
-        return removed
+        return in_pieces(lambda piece: int(self._writes.write(place, scripts.PURGE, piece)), limit, DROPPED_AT_ONCE)
 
     def define_partition(self, name: str, policy: Policy) -> None:
         """As the port says; there is no index of values here."""

@@ -47,8 +47,10 @@ class Link(drivers.Link):
         self.cursor: Any = None
 
 
-def translated(driver: drivers.Driver[Link], error: DBAPIError) -> AgentMemError:
-    """What SQLAlchemy's wrapping of a driver's error means, from a connection that is being opened or first used."""
+def translated(driver: drivers.Driver[Link], error: DBAPIError | PoolLimitError) -> AgentMemError:
+    """What SQLAlchemy's error means, of a connection that is being opened or first used: a driver's, or its pool's."""
+    if isinstance(error, PoolLimitError):
+        return PoolTimeout(f"the engine's pool had no free connection: {error}")
     original = error.orig if isinstance(error.orig, Exception) else error
     return driver.translate(original, broken=True, uncertain=False)
 
@@ -78,9 +80,7 @@ class EngineConnections(Connections[Link]):
     def _connect(self) -> Link:
         try:
             return Link(self.engine.raw_connection())
-        except PoolLimitError as error:
-            raise PoolTimeout(f"the engine's pool had no free connection: {error}") from error
-        except DBAPIError as error:
+        except (DBAPIError, PoolLimitError) as error:
             raise translated(self._driver, error) from error
 
     def apart(self) -> Link:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
 
-from agentmem.errors import Closed, ConfigurationError, PoolTimeout
+from agentmem.errors import Closed, ConfigurationError
 from agentmem.sql.connections import Link, translated
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ class JoinedConnections:
                 connection.begin()
             if _is_autocommit(connection):
                 raise ConfigurationError("that connection is in autocommit mode: there is no transaction to join")
-        except DBAPIError as error:
+        except (DBAPIError, PoolLimitError) as error:
             raise translated(dialect, error) from error
-        except PoolLimitError as error:
-            raise PoolTimeout(f"the engine's pool had no free connection: {error}") from error
         except SQLAlchemyError as error:  # it is closed, must be rolled back first, or knows no engine
             reason = str(error).partition("\n")[0]
             raise ConfigurationError(f"there is no transaction to join: {reason}") from error

